@@ -1,0 +1,69 @@
+"""cllm_lab: why does my model not learn?
+
+Break a small transformer on purpose, watch the instruments, name the fault from evidence, fix it, prove the
+fix. This module is the façade: every public name, each loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from cllm_lab.corpus.corpora import Corpus, load_corpus
+    from cllm_lab.corpus.languages import ConstantLanguage, InductionLanguage, MarkovLanguage
+    from cllm_lab.corpus.source import CorpusError
+    from cllm_lab.model import parts
+    from cllm_lab.model.config import ConfigError, ModelConfig
+    from cllm_lab.model.gradient_check import gradient_check
+    from cllm_lab.model.memory import activation_memory
+    from cllm_lab.model.transformer import Transformer
+    from cllm_lab.training.checkpoint import CheckpointError
+    from cllm_lab.training.config import TrainConfig
+    from cllm_lab.training.diagnostics import NonFiniteError
+    from cllm_lab.training.generation import generate, repetition
+    from cllm_lab.training.history import History, StepRecord, read_log
+    from cllm_lab.training.trainer import Trainer
+
+_HOMES = {
+    "Corpus": "cllm_lab.corpus.corpora",
+    "load_corpus": "cllm_lab.corpus.corpora",
+    "ConstantLanguage": "cllm_lab.corpus.languages",
+    "InductionLanguage": "cllm_lab.corpus.languages",
+    "MarkovLanguage": "cllm_lab.corpus.languages",
+    "CorpusError": "cllm_lab.corpus.source",
+    "ConfigError": "cllm_lab.model.config",
+    "ModelConfig": "cllm_lab.model.config",
+    "gradient_check": "cllm_lab.model.gradient_check",
+    "activation_memory": "cllm_lab.model.memory",
+    "Transformer": "cllm_lab.model.transformer",
+    "CheckpointError": "cllm_lab.training.checkpoint",
+    "TrainConfig": "cllm_lab.training.config",
+    "NonFiniteError": "cllm_lab.training.diagnostics",
+    "generate": "cllm_lab.training.generation",
+    "repetition": "cllm_lab.training.generation",
+    "History": "cllm_lab.training.history",
+    "StepRecord": "cllm_lab.training.history",
+    "read_log": "cllm_lab.training.history",
+    "Trainer": "cllm_lab.training.trainer",
+}
+_ROOMS = {"parts": "cllm_lab.model.parts"}
+
+__all__ = ["__version__", *_HOMES, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name in _ROOMS:
+        value = import_module(_ROOMS[name])
+    else:
+        raise AttributeError(f"module 'cllm_lab' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The machine: configuration, parameters, parts, transformer, and the proof of its gradients."""

@@ -1,0 +1,103 @@
+"""Parts and the tables they stand in.
+
+A *part* fills one slot of the machine with a forward and a backward function of one signature:
+
+    y  = forward(x, site)          reads site.params and site.run, saves in site.saved what backward needs
+    dx = backward(dy, site)        reads what forward saved, adds its parameters' gradients to the site
+
+Three slots have another number of inputs: ``residual`` takes (x, branch, site) and gives back (dx, dbranch);
+``mask`` takes (T, site) and has no backward; ``loss`` gives back (dlogits, dfinal_hidden), either of which
+may be None.
+Functions are pure but for what they write to their site. A *table* offers named parts for each slot; a
+configuration chooses among them; `ModelParts.replace` swaps one slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from dataclasses import replace as dataclass_replace
+from typing import Any
+
+from cllm_lab.model.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Part:
+    """A forward function and the backward function that belongs to it, under a name."""
+
+    name: str
+    forward: Callable[..., Any]
+    backward: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """One part for each slot: a whole machine, chosen from a table. The field names are the slots."""
+
+    transformer: Part
+    block: Part
+    embedding: Part
+    positions: Part
+    dropout: Part
+    norm: Part
+    residual: Part
+    attention: Part
+    qkv: Part
+    heads: Part
+    scores: Part
+    mask: Part
+    softmax: Part
+    mix: Part
+    w_out: Part
+    feed_forward: Part
+    activation: Part
+    output: Part
+    loss: Part
+
+    def replace(self, **swaps: Part) -> ModelParts:
+        """The same machine with some slots swapped. Raises ValueError naming a slot that does not exist."""
+        unknown = sorted(set(swaps) - set(SLOTS))
+        if unknown:
+            raise ValueError(f"no slot {', '.join(unknown)}; the slots are {', '.join(SLOTS)}")
+        return dataclass_replace(self, **swaps)
+
+
+SLOTS = tuple(field.name for field in fields(ModelParts))
+
+
+@dataclass(frozen=True)
+class PartsTable:
+    """Named parts for each slot. ``name`` is what a checkpoint remembers of it."""
+
+    name: str
+    slots: Mapping[str, Mapping[str, Part]]
+
+    def choose(self, config: ModelConfig) -> ModelParts:
+        """The healthy machine of a configuration: its choice where it has one, else the slot's only part."""
+        choice = {
+            "block": config.norm,
+            "positions": config.positions,
+            "attention": config.attention,
+            "activation": config.activation,
+            "output": "tied" if config.tied else "untied",
+        }
+        chosen = {}
+        for slot in SLOTS:
+            offered = self.slots[slot]
+            name = choice.get(slot, next(iter(offered)))
+            chosen[slot] = offered[name]
+        return ModelParts(**chosen)
+
+
+def table(name: str, *parts: tuple[str, Part]) -> PartsTable:
+    """A table from (slot, part) pairs. Raises ValueError for a slot left empty or unknown."""
+    slots: dict[str, dict[str, Part]] = {slot: {} for slot in SLOTS}
+    for slot, part in parts:
+        if slot not in slots:
+            raise ValueError(f"no slot {slot!r}; the slots are {', '.join(SLOTS)}")
+        slots[slot][part.name] = part
+    empty = [slot for slot, offered in slots.items() if not offered]
+    if empty:
+        raise ValueError(f"table {name!r} has no part for {', '.join(empty)}")
+    return PartsTable(name, slots)

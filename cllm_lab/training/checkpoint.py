@@ -1,0 +1,160 @@
+"""Checkpoints: one safetensors file with its JSON in the metadata, written atomically, resumed bit for bit.
+
+Arrays: parameters, optimizer moments and the history's columns. JSON: configurations, dtype, table of parts,
+step, place in the epoch, scheduled changes, fault ids, and the corpus by name or path with its hash. Random
+streams are derived from the seed and the step, so they need no state of their own. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from cllm_lab.corpus.corpora import corpus_from_description
+from cllm_lab.corpus.source import TokenSource
+from cllm_lab.model.config import ModelConfig
+from cllm_lab.model.parameters import Array
+from cllm_lab.model.parts import by_name
+from cllm_lab.model.transformer import Transformer
+from cllm_lab.training.config import TrainConfig
+from cllm_lab.training.history import RECORD_FIELDS, StepRecord
+from cllm_lab.training.parts import Fault, sort_swaps
+from cllm_lab.training.trainer import Trainer, TrainerState
+
+FORMAT = "cllm_lab-checkpoint"
+VERSION = 1
+_KEY = "cllm_lab"
+_WHOLE_FIELDS = ("step", "epoch", "tokens")
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint, is damaged, comes from a later version, or needs what is not there."""
+
+
+def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+    """Writes the trainer to a file; an existing one is replaced only when the new one is complete.
+
+    Raises CheckpointError for a machine with parts that are in no table, naming the slots; OSError as the
+    file system does.
+    """
+    swapped = set(trainer.model.swapped_slots())
+    model_swaps, _ = sort_swaps(trainer.faults)
+    foreign = sorted(swapped - set(model_swaps))
+    if foreign:
+        raise CheckpointError(
+            f"the parts in {', '.join(foreign)} are in no table, so a checkpoint could not name them; "
+            "only tables and faults can be saved"
+        )
+    state = trainer.state()
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": asdict(trainer.model.config),
+        "model_seed": trainer.model.seed,
+        "dtype": trainer.model.dtype.name,
+        "parts": trainer.model.table.name,
+        "train": asdict(state.config),
+        "corpus": trainer.corpus.description(),
+        "faults": [fault.id for fault in trainer.faults],
+        "steps_done": state.steps_done,
+        "epochs_done": state.epochs_done,
+        "total_steps": state.total_steps,
+        "batches_taken": state.batches_taken,
+        "changes": {str(step): change for step, change in state.changes.items()},
+    }
+    arrays = dict(state.arrays)
+    arrays["epoch_step_losses"] = np.array(state.epoch_step_losses, np.float64)
+    arrays["epoch_loss"] = np.array(state.epoch_loss, np.float64)
+    for field in RECORD_FIELDS:
+        column = [getattr(record, field) for record in state.records]
+        if field in _WHOLE_FIELDS:
+            arrays[f"history.{field}"] = np.array(column, np.int64)
+        else:
+            arrays[f"history.{field}"] = np.array([np.nan if x is None else x for x in column], np.float64)
+    _write_atomically(Path(path), arrays, {_KEY: json.dumps(metadata)})
+
+
+def load(
+    path: str | os.PathLike[str], corpus: TokenSource | None = None, faults: Sequence[Fault] = ()
+) -> Trainer:
+    """The trainer that was saved. ``corpus`` replaces the one that the file names; ``faults`` must have its ids.
+
+    Raises FileNotFoundError; CheckpointError for a truncated or foreign file, a later version, faults that are
+    missing; CorpusError where the corpus cannot be found again or is another text.
+    """
+    arrays, metadata = _read(Path(path))
+    wanted = metadata["faults"]
+    if [fault.id for fault in faults] != wanted:
+        raise CheckpointError(
+            f"{path} was saved with faults {wanted}; got {[fault.id for fault in faults]}. "
+            "Pass the same fault objects in the same order"
+        )
+    train = TrainConfig(**metadata["train"])
+    model = Transformer(
+        ModelConfig(**metadata["model"]), metadata["model_seed"], metadata["dtype"], by_name(metadata["parts"])
+    )
+    trainer = Trainer(model, corpus or corpus_from_description(metadata["corpus"]), train, faults)
+    columns = {field: arrays.pop(f"history.{field}").tolist() for field in RECORD_FIELDS}
+    columns["validation_loss"] = [None if np.isnan(x) else x for x in columns["validation_loss"]]
+    records = tuple(StepRecord(*row) for row in zip(*columns.values(), strict=True))
+    trainer.load_state(
+        TrainerState(
+            epoch_step_losses=tuple(arrays.pop("epoch_step_losses").tolist()),
+            epoch_loss=tuple(arrays.pop("epoch_loss").tolist()),
+            arrays=arrays,
+            config=train,
+            steps_done=metadata["steps_done"],
+            epochs_done=metadata["epochs_done"],
+            total_steps=metadata["total_steps"],
+            batches_taken=metadata["batches_taken"],
+            changes={int(step): change for step, change in metadata["changes"].items()},
+            records=records,
+        )
+    )
+    return trainer
+
+
+def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            if metadata.get("format") != FORMAT:
+                raise CheckpointError(
+                    f"{path} is a safetensors file but no checkpoint of cllm_lab; "
+                    "Trainer.load reads what Trainer.save wrote"
+                )
+            if metadata["version"] > VERSION:
+                raise CheckpointError(
+                    f"{path} has checkpoint version {metadata['version']}; this library reads up to {VERSION}. "
+                    "Install a newer cllm_lab"
+                )
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+    except SafetensorError as broken:
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: it is truncated, damaged or something else ({broken})"
+        ) from broken
+
+
+def _write_atomically(path: Path, arrays: dict[str, Array], metadata: dict[str, str]) -> None:
+    """Writes beside the target and moves into place, so that a crash leaves the old file or the new one."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    try:
+        save_file(arrays, temporary, metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,107 @@
+"""How a machine is trained: every setting of an optimizer step and of the order of the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cllm_lab.model.config import ConfigError, require_choice, require_count
+
+OPTIMIZERS = ("sgd", "momentum", "adam", "adam-epsilon-hat", "adamw")
+SCHEDULES = ("constant", "cosine", "step")
+ADAMW_WEIGHT_DECAY = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a training run.
+
+    ``batch_size`` windows of ``sequence_length`` tokens make a batch; ``accumulate`` batches make a step, the
+    gradient being the mean over all their tokens. ``clip_norm`` bounds the global gradient norm (None: no
+    clipping). ``schedule``, ``warmup_steps``, ``min_learning_rate`` and ``total_steps``: see
+    `cllm_lab.training.schedules`. ``momentum`` belongs to "momentum"; ``betas`` and ``epsilon`` to the Adam
+    kinds; ``weight_decay`` to "adamw" alone (0.01 there where it is None).
+    ``validation_fraction``: the last share of the corpus, never trained on; its loss is taken every
+    ``validate_every`` steps, at the end of each epoch where that is None.
+
+    Raises ConfigError, naming the field, for anything that cannot work.
+    """
+
+    batch_size: int = 4
+    sequence_length: int = 32
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    clip_norm: float | None = 1.0
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    min_learning_rate: float = 0.0
+    total_steps: int | None = None
+    validation_fraction: float = 0.0
+    validate_every: int | None = None
+    shuffle: bool = True
+    seed: int = 0
+    momentum: float = 0.9
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float | None = None
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        for field in ("batch_size", "sequence_length", "accumulate"):
+            require_count(field, getattr(self, field))
+        for field in ("total_steps", "validate_every"):
+            if getattr(self, field) is not None:
+                require_count(field, getattr(self, field))
+        require_count("warmup_steps", self.warmup_steps, 0)
+        require_count("seed", self.seed, 0)
+        require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        require_choice("schedule", self.schedule, SCHEDULES)
+        _require_number("learning_rate", self.learning_rate, 0.0)
+        _require_number("min_learning_rate", self.min_learning_rate, 0.0)
+        if self.min_learning_rate > self.learning_rate:
+            raise ConfigError(
+                f"min_learning_rate={self.min_learning_rate} is above learning_rate={self.learning_rate}"
+            )
+        if self.clip_norm is not None and not _require_number("clip_norm", self.clip_norm, 0.0) > 0.0:
+            raise ConfigError("clip_norm must be above 0, or None for no clipping; got 0")
+        if not 0.0 <= self.validation_fraction < 1.0:
+            raise ConfigError(
+                f"validation_fraction must be at least 0 and below 1; got {self.validation_fraction!r}"
+            )
+        if not isinstance(self.shuffle, bool):
+            raise ConfigError(f"shuffle must be True or False; got {self.shuffle!r}")
+        _require_below_one("momentum", self.momentum)
+        if len(self.betas) != 2:
+            raise ConfigError(f"betas must be two numbers; got {self.betas!r}")
+        object.__setattr__(self, "betas", tuple(self.betas))
+        for beta in self.betas:
+            _require_below_one("betas", beta)
+        if not _require_number("epsilon", self.epsilon, 0.0) > 0.0:
+            raise ConfigError("epsilon must be above 0; got 0")
+        if self.weight_decay is not None:
+            if self.optimizer != "adamw":
+                raise ConfigError(
+                    f"weight_decay={self.weight_decay} belongs to optimizer='adamw'; got {self.optimizer!r}"
+                )
+            _require_number("weight_decay", self.weight_decay, 0.0)
+        if self.total_steps is not None and self.warmup_steps >= self.total_steps:
+            raise ConfigError(
+                f"warmup_steps={self.warmup_steps} must be below total_steps={self.total_steps}"
+            )
+
+    @property
+    def decay(self) -> float:
+        """Weight decay with the default of "adamw" resolved."""
+        return ADAMW_WEIGHT_DECAY if self.weight_decay is None else self.weight_decay
+
+
+def _require_number(field: str, value: object, minimum: float) -> float:
+    valid = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not valid or not math.isfinite(value) or value < minimum:
+        raise ConfigError(f"{field} must be a finite number of at least {minimum:g}; got {value!r}")
+    return float(value)
+
+
+def _require_below_one(field: str, value: object) -> None:
+    if _require_number(field, value, 0.0) >= 1.0:
+        raise ConfigError(f"{field} must be at least 0 and below 1; got {value!r}")

@@ -1,0 +1,75 @@
+"""Text from a model: greedy, by temperature, from the k best; and how repetitive a text is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cllm_lab.corpus.source import TokenSource, require_vocabulary
+from cllm_lab.model.config import require_count
+from cllm_lab.model.parameters import Array
+from cllm_lab.model.transformer import Transformer
+from cllm_lab.streams import stream
+
+
+def generate(
+    model: Transformer,
+    corpus: TokenSource,
+    prompt: str,
+    n_tokens: int = 20,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> str:
+    """The prompt and ``n_tokens`` more tokens, drawn one after the other.
+
+        p(v) proportional to exp(z_v / temperature)    over the ``top_k`` largest logits, over all where None
+
+    ``temperature`` 0 takes the largest logit each time (greedy). Only tokens that stand for text are drawn:
+    never a special one, never a row of the model beyond the corpus's vocabulary. The model sees the last
+    ``context_length`` tokens. The same seed gives the same text.
+    Raises CorpusError or ValueError for an empty prompt, unknown words in it, or a number out of range.
+    """
+    require_vocabulary(corpus, model.config.vocab_size)
+    require_count("n_tokens", n_tokens, 0)
+    allowed = np.setdiff1d(np.arange(corpus.vocab_size), corpus.special_ids)
+    if not (isinstance(temperature, (int, float)) and math.isfinite(temperature) and temperature >= 0.0):
+        raise ValueError(f"temperature must be a finite number of at least 0; got {temperature!r}")
+    if top_k is not None and require_count("top_k", top_k) > allowed.size:
+        raise ValueError(f"top_k={top_k} is more than the {allowed.size} tokens there are")
+    tokens = [int(token) for token in corpus.encode(prompt)]
+    if not tokens:
+        raise ValueError("prompt is empty; give at least one token for the model to go on from")
+    rng = stream(seed, "sampling")
+    start = len(tokens)
+    for _ in range(n_tokens):
+        window = np.array([tokens[-model.config.context_length :]], np.int32)
+        logits = model.forward(window).logits[0, -1].astype(np.float64)
+        tokens.append(int(allowed[_choose(logits[allowed], temperature, top_k, rng)]))
+    separator = corpus.tokenizer.separator if tokens[start:] else ""
+    return prompt + separator + corpus.decode(tokens[start:])
+
+
+def _choose(logits: Array, temperature: float, top_k: int | None, rng: np.random.Generator) -> int:
+    if temperature == 0.0:
+        return int(np.argmax(logits))
+    # A stable sort, so that equal logits are cut in the order of their ids on every machine.
+    best = np.argsort(-logits, kind="stable")[:top_k]
+    scaled = (logits[best] - logits[best[0]]) / temperature
+    probabilities = np.exp(scaled)
+    return int(rng.choice(best, p=probabilities / probabilities.sum()))
+
+
+def repetition(text: str, n: int = 3) -> float:
+    """Share of a text's word n-grams that stood in it before: 1 - distinct / total.
+
+    0 where nothing repeats; "is the blue is the blue" has 1/4 at n = 3. Compare greedy text with sampled text
+    and with the corpus: a sound model repeats itself when decoded greedily (Holtzman et al. 2020).
+    Raises ValueError for a text of fewer than n words.
+    """
+    words = text.split()
+    total = len(words) - require_count("n", n) + 1
+    if total < 1:
+        raise ValueError(f"text has {len(words)} words, too few for n={n}")
+    return 1.0 - len({tuple(words[i : i + n]) for i in range(total)}) / total

@@ -1,0 +1,153 @@
+"""What a run leaves behind: a record per optimizer step, and the same as JSON lines in a file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+LOG_FORMAT = "cllm_lab-log"
+LOG_VERSION = 1
+
+
+class LogError(ValueError):
+    """A file that is no log of this library, or one of a version it does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One optimizer step. ``step`` and ``epoch`` count from 1; ``loss`` and ``validation_loss`` in nats.
+
+    ``loss`` was taken before the update. Norms are Euclidean, of the gradients before clipping.
+    ``update_ratio`` is |update| / |parameters| over all tensors (infinite where all parameters were 0 and moved).
+    ``validation_loss`` is None where it was not taken. ``tokens`` were seen in ``seconds``.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    update_ratio: float
+    grad_norm_embedding: float
+    grad_norm_attention: float
+    grad_norm_ff: float
+    grad_norm_ln: float
+    tokens: int
+    seconds: float
+    validation_loss: float | None = None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Speed of this step."""
+        return self.tokens / self.seconds if self.seconds > 0.0 else math.inf
+
+
+RECORD_FIELDS = tuple(field.name for field in fields(StepRecord))
+
+
+class History(Sequence[StepRecord]):
+    """The records of a run, in order.
+
+    ``epoch_loss``: list of float, the mean of each complete epoch's step losses, in nats.
+    ``steps``: pandas.DataFrame, a row a step, the record's fields and ``tokens_per_second``.
+    """
+
+    def __init__(self, records: Sequence[StepRecord], epoch_loss: Sequence[float]) -> None:
+        self._records = list(records)
+        self.epoch_loss = list(epoch_loss)
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of every step, in nats."""
+        return [record.loss for record in self._records]
+
+    @property
+    def steps(self) -> pandas.DataFrame:
+        """A table with a row for every step. Needs pandas."""
+        import pandas
+
+        rows = [asdict(r) | {"tokens_per_second": r.tokens_per_second} for r in self._records]
+        frame = pandas.DataFrame(rows, columns=[*RECORD_FIELDS, "tokens_per_second"])
+        return frame.astype({"validation_loss": "float64"})
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index):
+        return self._records[index]
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        return iter(self._records)
+
+    def __repr__(self) -> str:
+        if not self._records:
+            return "History(no steps yet)"
+        return f"History({len(self)} steps, loss {self._records[0].loss:.4f} to {self._records[-1].loss:.4f})"
+
+
+class StepLog:
+    """Appends a line of JSON per record and per finished epoch to a file.
+
+    The file is opened and closed for each line, so that what was written survives a killed process and can be
+    read with `read_log`. Raises LogError where the file exists and is something else.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], header: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        if self.path.exists() and self.path.stat().st_size > 0:
+            read_log(self.path)
+        self._write({"format": LOG_FORMAT, "version": LOG_VERSION, **header})
+
+    def append(self, record: StepRecord) -> None:
+        """One line for the record."""
+        self._write(asdict(record))
+
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        """One line for a finished epoch and the mean of its step losses."""
+        self._write({"epoch": epoch, "epoch_loss": loss})
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def read_log(path: str | os.PathLike[str]) -> History:
+    """The history that a `StepLog` wrote, also after its process died in the middle of a line.
+
+    A run resumed from an earlier checkpoint repeats step numbers; the later line of a number counts.
+    Raises FileNotFoundError, and LogError for a file of another kind, naming the line.
+    """
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
+    records: dict[int, StepRecord] = {}
+    epoch_loss: dict[int, float] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError as broken:
+            if number == len(lines) and number > 1:
+                break
+            raise LogError(f"{path}: line {number} is not JSON; this is no log of cllm_lab") from broken
+        if number == 1 and not (isinstance(entry, dict) and entry.get("format") == LOG_FORMAT):
+            raise LogError(f"{path}: line 1 does not say {LOG_FORMAT!r}; this is no log of cllm_lab")
+        if "format" in entry:
+            if entry.get("version") != LOG_VERSION:
+                raise LogError(f"{path}: log version {entry.get('version')!r}; this library reads {LOG_VERSION}")
+        elif "epoch_loss" in entry:
+            epoch_loss[entry["epoch"]] = entry["epoch_loss"]
+        else:
+            try:
+                record = StepRecord(**entry)
+            except TypeError as wrong:
+                raise LogError(f"{path}: line {number} is no step record: {wrong}") from wrong
+            records[record.step] = record
+    return History([records[n] for n in sorted(records)], [epoch_loss[n] for n in sorted(epoch_loss)])

@@ -1,0 +1,113 @@
+"""The parts around the model: what a training step consists of, and how faults are put in.
+
+As in the model, a slot is filled by one part and a fault is the swap of one slot. The trainer itself holds
+no condition on faults; it calls what stands in its slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, runtime_checkable
+
+from cllm_lab.corpus.batches import Batch, epoch_batches
+from cllm_lab.model.parameters import Parameters, TensorSpec
+from cllm_lab.model.parts import SLOTS as MODEL_SLOTS
+from cllm_lab.model.parts import Part
+from cllm_lab.model.transformer import Pass
+from cllm_lab.training.config import TrainConfig
+from cllm_lab.training.optimizers import Optimizer, optimizers
+from cllm_lab.training.schedules import learning_rate
+
+
+def backpropagation(training_pass: Pass) -> Parameters:
+    """The gradient rule: the gradient of the loss that was just taken, by the chain rule."""
+    return training_pass.backward()
+
+
+def true_loss(loss: float, training_pass: Pass) -> float:
+    """The loss that is reported: the one whose gradient is followed."""
+    return loss
+
+
+def clip_by_global_norm(norm: float, clip_norm: float | None) -> float:
+    """Factor on all gradients: min(1, clip_norm / norm). Pascanu et al. 2013, algorithm 1.
+
+    As PyTorch does, 1e-6 is added to the norm, so that a norm of 0 needs no case of its own.
+    """
+    return 1.0 if clip_norm is None else min(1.0, clip_norm / (norm + 1e-6))
+
+
+def every_tensor(specs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """The tensors that the optimizer updates: all."""
+    return tuple(spec.name for spec in specs)
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """One part for each slot of a training step. The field names are the slots.
+
+    ``batches`` (tokens, batch_size, sequence_length, shuffle, seed, epoch) -> list of batches;
+    ``gradient_rule`` (pass) -> gradients; ``reported_loss`` (loss, pass) -> nats;
+    ``clipping`` (norm, clip_norm) -> factor; ``schedule`` (step, config, total_steps) -> learning rate;
+    ``trainable`` (specs) -> names; ``optimizer`` an `Optimizer`.
+    """
+
+    optimizer: Optimizer
+    batches: Callable[..., list[Batch]] = epoch_batches
+    gradient_rule: Callable[[Pass], Parameters] = backpropagation
+    reported_loss: Callable[[float, Pass], float] = true_loss
+    clipping: Callable[[float, float | None], float] = clip_by_global_norm
+    schedule: Callable[[int, TrainConfig, int | None], float] = learning_rate
+    trainable: Callable[[Sequence[TensorSpec]], tuple[str, ...]] = every_tensor
+
+
+TRAINING_SLOTS = tuple(field.name for field in fields(TrainingParts))
+
+
+@runtime_checkable
+class Fault(Protocol):
+    """What the trainer asks of a fault: its id, and the part it puts into each slot that it swaps."""
+
+    id: str
+    swaps: Mapping[str, Any]
+
+
+def healthy_parts(table: str, config: TrainConfig) -> TrainingParts:
+    """The parts of a sound step, with the optimizer of the parts table."""
+    return TrainingParts(optimizer=optimizers(table)[config.optimizer])
+
+
+def sort_swaps(faults: Sequence[Fault]) -> tuple[dict[str, Part], dict[str, Any]]:
+    """The swaps of all faults, those in the model apart from those in the training step.
+
+    Raises TypeError for what is no fault, ValueError for a slot that does not exist and for two faults in one
+    slot, naming both.
+    """
+    owner: dict[str, str] = {}
+    model_swaps: dict[str, Part] = {}
+    training_swaps: dict[str, Any] = {}
+    for fault in faults:
+        if not isinstance(fault, Fault):
+            raise TypeError(f"faults must be fault objects with an id and swaps; got {fault!r}")
+        for slot, part in fault.swaps.items():
+            if slot in owner:
+                raise ValueError(
+                    f"faults {owner[slot]!r} and {fault.id!r} both swap the slot {slot!r}; choose one of them"
+                )
+            owner[slot] = fault.id
+            if slot in MODEL_SLOTS:
+                model_swaps[slot] = part
+            elif slot in TRAINING_SLOTS:
+                training_swaps[slot] = part
+            else:
+                raise ValueError(
+                    f"fault {fault.id!r} swaps {slot!r}, which is no slot; the slots are "
+                    f"{', '.join((*MODEL_SLOTS, *TRAINING_SLOTS))}"
+                )
+    return model_swaps, training_swaps
+
+
+def swap_training_parts(parts: TrainingParts, swaps: Mapping[str, Any]) -> TrainingParts:
+    """The same step with some slots swapped."""
+    return replace(parts, **swaps)

@@ -1,0 +1,458 @@
+"""The trainer: one clipped, scheduled optimizer step, and runs of many."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from tqdm import tqdm
+
+from cllm_lab.corpus.batches import Batch, batches_per_epoch, epoch_batches
+from cllm_lab.corpus.source import TokenSource, require_vocabulary
+from cllm_lab.model.activations import Activations, GradientSink
+from cllm_lab.model.config import ConfigError, require_count
+from cllm_lab.model.parameters import GROUPS, Array, Parameters
+from cllm_lab.model.transformer import Pass, Transformer
+from cllm_lab.streams import stream
+from cllm_lab.training import diagnostics
+from cllm_lab.training.config import TrainConfig
+from cllm_lab.training.diagnostics import NonFiniteError, TensorRow
+from cllm_lab.training.generation import generate
+from cllm_lab.training.history import History, StepLog, StepRecord
+from cllm_lab.training.parts import Fault, healthy_parts, sort_swaps, swap_training_parts
+
+CHANGEABLE = ("learning_rate", "clip_norm", "min_learning_rate", "schedule", "warmup_steps", "total_steps")
+DIAGNOSTIC_EVERY = 5
+MOST_KEPT_PASSES = 8
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a trainer's next step depends on: its arrays by name, its place in the data, its settings."""
+
+    arrays: Mapping[str, Array]
+    config: TrainConfig
+    steps_done: int
+    epochs_done: int
+    total_steps: int | None
+    batches_taken: int
+    epoch_step_losses: tuple[float, ...]
+    epoch_loss: tuple[float, ...]
+    changes: Mapping[int, Mapping[str, Any]]
+    records: tuple[StepRecord, ...]
+
+
+class Trainer:
+    """Trains a copy of a model on a corpus.
+
+    ``model`` stays as it was; ``trainer.model`` is the machine that learns, faults applied. ``faults`` are fault
+    objects, each the swap of a slot or more; two in one slot are refused by name. ``log`` is a file that gets a
+    line of JSON per step (`cllm_lab.read_log`).
+
+    A trainer is a subject of the probes: it has ``params``, ``loss``, ``gradients``, ``forward``, ``step``,
+    ``state`` and ``load_state``.
+    Raises ConfigError or CorpusError for settings, model and corpus that do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        corpus: TokenSource,
+        config: TrainConfig | None = None,
+        faults: Sequence[Fault] = (),
+        log: str | os.PathLike[str] | None = None,
+    ) -> None:
+        if not isinstance(model, Transformer):
+            raise TypeError(f"model must be a Transformer; got {type(model).__name__}")
+        if not isinstance(corpus, TokenSource):
+            raise TypeError(f"corpus must come from load_corpus or be a language; got {type(corpus).__name__}")
+        self.config = TrainConfig() if config is None else config
+        if not isinstance(self.config, TrainConfig):
+            raise TypeError(f"config must be a TrainConfig; got {type(config).__name__}")
+        require_vocabulary(corpus, model.config.vocab_size)
+        if self.config.sequence_length > model.config.context_length:
+            raise ConfigError(
+                f"sequence_length={self.config.sequence_length} is above the model's "
+                f"context_length={model.config.context_length}"
+            )
+        model_swaps, training_swaps = sort_swaps(faults)
+        self.faults = tuple(faults)
+        self.model = model.swapped(**model_swaps)
+        self.corpus = corpus
+        self.parts = swap_training_parts(healthy_parts(model.table.name, self.config), training_swaps)
+        self.moments = {name: self.params.like() for name in self.parts.optimizer.moments}
+        self.steps_done = 0
+        self.epochs_done = 0
+        self.total_steps = self.config.total_steps
+        self._batches: list[Batch] | None = None
+        self._batches_taken = 0
+        self._epoch_step_losses: list[float] = []
+        self._records: list[StepRecord] = []
+        self._epoch_loss: list[float] = []
+        self._changes: dict[int, dict[str, Any]] = {}
+        self._stop = threading.Event()
+        self._sink = GradientSink(self.params.like())
+        self._sum = self.params.like() if self.config.accumulate > 1 else None
+        self._passes: dict[tuple[int, ...], Pass] = {}
+        self._log = None if log is None else StepLog(log, {"model": asdict(self.model.config), "train": asdict(self.config)})
+
+    # The subject of the probes.
+
+    @property
+    def params(self) -> Parameters:
+        """The machine's parameters, live."""
+        return self.model.params
+
+    def forward(self, tokens: ArrayLike) -> Activations:
+        """`Transformer.forward` of the machine, dropout off."""
+        return self.model.forward(tokens)
+
+    def loss(self, tokens: ArrayLike, targets: ArrayLike) -> float:
+        """The loss that this trainer reports for a batch, in nats, dropout off. Nothing is changed."""
+        tokens, targets = self.model.require_batch(tokens, targets)
+        fresh = Pass(self.model)
+        fresh.forward(tokens)
+        return self.parts.reported_loss(fresh.loss(targets), fresh)
+
+    def gradients(self, tokens: ArrayLike, targets: ArrayLike) -> tuple[float, Parameters]:
+        """The reported loss in nats and the gradient that this trainer follows, before clipping, dropout off."""
+        tokens, targets = self.model.require_batch(tokens, targets)
+        fresh = Pass(self.model, GradientSink(self.params.like()))
+        fresh.forward(tokens)
+        loss = self.parts.reported_loss(fresh.loss(targets), fresh)
+        return loss, self.parts.gradient_rule(fresh)
+
+    def step(self, tokens: ArrayLike, targets: ArrayLike) -> StepRecord:
+        """One clipped, scheduled update on the given batch (B, T). The order of the corpus is not touched.
+
+        Raises NonFiniteError, naming the first bad tensor, before anything is updated.
+        """
+        return self._update([Batch(*self.model.require_batch(tokens, targets))])
+
+    def state(self) -> TrainerState:
+        """Everything that the next step depends on, copied."""
+        arrays = {"params": self.params.flat.copy()}
+        arrays |= {f"moments.{name}": moment.flat.copy() for name, moment in self.moments.items()}
+        return TrainerState(
+            arrays=arrays,
+            config=self.config,
+            steps_done=self.steps_done,
+            epochs_done=self.epochs_done,
+            total_steps=self.total_steps,
+            batches_taken=self._batches_taken,
+            epoch_step_losses=tuple(self._epoch_step_losses),
+            epoch_loss=tuple(self._epoch_loss),
+            changes={step: dict(change) for step, change in self._changes.items()},
+            records=tuple(self._records),
+        )
+
+    def load_state(self, state: TrainerState) -> None:
+        """Puts the trainer back to a `state` of its own kind, bit for bit.
+
+        Raises ValueError where the arrays are those of another machine or optimizer.
+        """
+        targets = {"params": self.params} | {f"moments.{name}": m for name, m in self.moments.items()}
+        expected = {name: (target.flat.shape, target.flat.dtype) for name, target in targets.items()}
+        given = {name: (array.shape, array.dtype) for name, array in state.arrays.items()}
+        if expected != given:
+            raise ValueError(f"this state belongs to another machine: expected {expected}, got {given}")
+        for name, target in targets.items():
+            target.flat[:] = state.arrays[name]
+        self.config = state.config
+        self.steps_done, self.epochs_done = state.steps_done, state.epochs_done
+        self.total_steps = state.total_steps
+        self._batches, self._batches_taken = None, state.batches_taken
+        self._epoch_step_losses = list(state.epoch_step_losses)
+        self._epoch_loss = list(state.epoch_loss)
+        self._changes = {step: dict(change) for step, change in state.changes.items()}
+        self._records = list(state.records)
+
+    # Runs.
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the training split."""
+        n_tokens = len(self.corpus.training_tokens(self.config.validation_fraction))
+        batches = batches_per_epoch(n_tokens, self.config.batch_size, self.config.sequence_length)
+        return math.ceil(batches / self.config.accumulate)
+
+    @property
+    def history(self) -> History:
+        """Every step so far, in a copy of its own."""
+        return History(self._records, self._epoch_loss)
+
+    def steps(self) -> Iterator[StepRecord]:
+        """Trains on the corpus, a record per optimizer step, endless until `stop`.
+
+        Raises NonFiniteError; ConfigError where the schedule needs ``total_steps``.
+        """
+        self._stop.clear()
+        while not self._stop.is_set():
+            yield self._next_step()
+
+    def run(
+        self,
+        epochs: int | None = None,
+        steps: int | None = None,
+        progress: bool | None = None,
+        console: Callable[[str], object] | None = None,
+    ) -> History:
+        """Trains for so many further epochs or steps, or until `stop`; gives back the whole history.
+
+        A schedule whose ``total_steps`` is None ends with this run. ``progress`` shows a bar on standard error
+        (None: only at a terminal). ``console``, such as ``print``, receives the documents' diagnostic lines:
+        weight magnitudes at the first batch, gradients every five, the loss of each epoch.
+
+        Raises ValueError unless one of ``epochs`` and ``steps`` is given; NonFiniteError as `step`.
+        """
+        if (epochs is None) == (steps is None):
+            raise ValueError(f"give either epochs or steps; got epochs={epochs!r}, steps={steps!r}")
+        if epochs is not None:
+            n_steps = require_count("epochs", epochs) * self.steps_per_epoch
+        else:
+            n_steps = require_count("steps", steps)
+        if self.config.total_steps is None:
+            self.total_steps = self.steps_done + n_steps
+        self._stop.clear()
+        with _progress_bar(n_steps, progress) as bar:
+            for _ in range(n_steps):
+                epochs_before = self.epochs_done
+                if console is not None and self.steps_done == 0:
+                    console(diagnostics.weight_magnitudes(self.params))
+                    console(diagnostics.sample_embedding_magnitude(self.params))
+                record = self._next_step()
+                if console is not None and record.step % DIAGNOSTIC_EVERY == 0:
+                    console(diagnostics.gradient_statistics(self._sink.grads))
+                    console(diagnostics.max_gradient_magnitude(self._sink.grads))
+                if console is not None and self.epochs_done > epochs_before:
+                    console(f"Epoch {self.epochs_done}: loss = {self._epoch_loss[-1]:.4f}")
+                bar.set_postfix_str(f"loss {record.loss:.4f}", refresh=False)
+                bar.update()
+                if self._stop.is_set():
+                    break
+        return self.history
+
+    def stop(self) -> None:
+        """Ends `run` and `steps` after the current step; may be called from any thread."""
+        self._stop.set()
+
+    def at(self, step: int, **changes: Any) -> None:
+        """Schedules a change of settings: in force from the given step (counted from 1) on.
+
+        What can change while a machine runs: learning_rate, clip_norm, min_learning_rate, schedule, warmup_steps,
+        total_steps. The change is part of checkpoints, so a live run can be written down and repeated.
+        Raises ValueError for a step that is past or a setting that cannot change, ConfigError for a bad value.
+        """
+        require_count("step", step)
+        if step <= self.steps_done:
+            raise ValueError(f"step={step} is past: {self.steps_done} steps are done, the next is {self.steps_done + 1}")
+        fixed = sorted(set(changes) - set(CHANGEABLE))
+        if fixed or not changes:
+            raise ValueError(
+                f"cannot change {', '.join(fixed) or 'nothing'}; what can change is {', '.join(CHANGEABLE)}"
+            )
+        replace(self.config, **changes)
+        self._changes.setdefault(step, {}).update(changes)
+
+    def validation_loss(self) -> float:
+        """Mean cross-entropy over the whole validation split, in nats, dropout off.
+
+        Raises CorpusError where ``validation_fraction`` is 0.
+        """
+        config = self.config
+        held_out = self.corpus.validation_tokens(config.validation_fraction)
+        total = count = 0
+        for batch in epoch_batches(held_out, config.batch_size, config.sequence_length, False, 0, 0):
+            kept = self._pass(batch.inputs.shape)
+            kept.forward(batch.inputs)
+            total += kept.loss(batch.targets) * batch.targets.size
+            count += batch.targets.size
+        return total / count
+
+    def generate(
+        self, prompt: str, n_tokens: int = 20, temperature: float = 1.0, top_k: int | None = None, seed: int = 0
+    ) -> str:
+        """The prompt and its continuation; see `cllm_lab.training.generation.generate`."""
+        return generate(self.model, self.corpus, prompt, n_tokens, temperature, top_k, seed)
+
+    def tensor_rows(self, tokens: ArrayLike, targets: ArrayLike) -> list[TensorRow]:
+        """What every tensor would do in a step on this batch. The trainer is left as it was, bit for bit."""
+        _, grads = self.gradients(tokens, targets)
+        trainable = self.parts.trainable(self.params.specs)
+        before = self.state()
+        self.step(tokens, targets)
+        updates = self.params.like(self.params.flat - before.arrays["params"])
+        self.load_state(before)
+        return [
+            TensorRow(
+                spec.name,
+                spec.group,
+                spec.shape,
+                spec.name in trainable,
+                diagnostics.norm(self.params[spec.name].ravel()),
+                diagnostics.norm(grads[spec.name].ravel()),
+                float(np.mean(grads[spec.name] == 0.0)),
+                diagnostics.norm(updates[spec.name].ravel()),
+            )
+            for spec in self.params.specs
+        ]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a checkpoint; see `cllm_lab.training.checkpoint`."""
+        from cllm_lab.training.checkpoint import save
+
+        save(self, path)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], corpus: TokenSource | None = None, faults: Sequence[Fault] = ()
+    ) -> Trainer:
+        """A trainer that goes on where the saved one stood; see `cllm_lab.training.checkpoint`."""
+        from cllm_lab.training.checkpoint import load
+
+        return load(path, corpus, faults)
+
+    # One step.
+
+    def _next_step(self) -> StepRecord:
+        """The next step of the corpus, with what belongs to the end of an epoch."""
+        if self._batches is None:
+            self._batches = self._epoch_batches(self.epochs_done)
+        config = self.config
+        chosen = self._batches[self._batches_taken : self._batches_taken + config.accumulate]
+        record = self._update(chosen)
+        self._batches_taken += len(chosen)
+        self._epoch_step_losses.append(record.loss)
+        epoch_ends = self._batches_taken == len(self._batches)
+        validates = epoch_ends if config.validate_every is None else record.step % config.validate_every == 0
+        if validates and config.validation_fraction > 0.0:
+            record = replace(record, validation_loss=self.validation_loss())
+            self._records[-1] = record
+        if self._log is not None:
+            self._log.append(record)
+        if epoch_ends:
+            self.epochs_done += 1
+            self._epoch_loss.append(math.fsum(self._epoch_step_losses) / len(self._epoch_step_losses))
+            self._epoch_step_losses.clear()
+            self._batches, self._batches_taken = None, 0
+            if self._log is not None:
+                self._log.end_epoch(self.epochs_done, self._epoch_loss[-1])
+        return record
+
+    def _epoch_batches(self, epoch: int) -> list[Batch]:
+        config = self.config
+        tokens = self.corpus.training_tokens(config.validation_fraction, epoch)
+        return self.parts.batches(
+            tokens, config.batch_size, config.sequence_length, config.shuffle, config.seed, epoch
+        )
+
+    def _update(self, batches: Sequence[Batch]) -> StepRecord:
+        started = time.perf_counter()
+        number = self.steps_done + 1
+        if number in self._changes:
+            self.config = replace(self.config, **self._changes.pop(number))
+            self.total_steps = self.config.total_steps or self.total_steps
+        loss, grads, tokens = self._loss_and_gradients(batches, number)
+        group_norms = [diagnostics.norm(grads.group(group)) for group in GROUPS]
+        grad_norm = math.hypot(*group_norms)
+        if not math.isfinite(grad_norm):
+            raise NonFiniteError(number, *diagnostics.first_non_finite_gradient(grads))
+        scale = self.parts.clipping(grad_norm, self.config.clip_norm)
+        rate = self.parts.schedule(number, self.config, self.total_steps)
+        update, before = self._apply(grads, rate, number, scale)
+        self.steps_done = number
+        record = StepRecord(
+            number,
+            self.epochs_done + 1,
+            loss,
+            rate,
+            grad_norm,
+            _ratio(update, before),
+            *group_norms,
+            tokens,
+            time.perf_counter() - started,
+        )
+        self._records.append(record)
+        return record
+
+    def _loss_and_gradients(self, batches: Sequence[Batch], number: int) -> tuple[float, Parameters, int]:
+        """Mean loss and gradient over all tokens of the batches; a loss that is not finite ends the step."""
+        tokens = sum(batch.targets.size for batch in batches)
+        total = 0.0
+        for index, batch in enumerate(batches):
+            kept = self._pass(batch.inputs.shape)
+            kept.forward(batch.inputs, self._dropout_rng(number, index))
+            loss = self.parts.reported_loss(kept.loss(batch.targets), kept)
+            if not math.isfinite(loss):
+                raise NonFiniteError(number, *diagnostics.first_non_finite_value(kept.activations(), loss))
+            grads = self.parts.gradient_rule(kept)
+            share = batch.targets.size / tokens
+            total += loss * share
+            if self._sum is not None:
+                self._add_up(grads, share, first=index == 0)
+        return total, grads if self._sum is None else self._sum, tokens
+
+    def _add_up(self, grads: Parameters, share: float, first: bool) -> None:
+        assert self._sum is not None
+        if first:
+            np.multiply(grads.flat, grads.flat.dtype.type(share), out=self._sum.flat)
+        else:
+            self._sum.flat += grads.flat.dtype.type(share) * grads.flat
+
+    def _apply(self, grads: Parameters, rate: float, number: int, scale: float) -> tuple[float, float]:
+        """Updates what is trainable; sums of squares of the update and of the parameters before it."""
+        update = before = 0.0
+        for place in self._trainable_slices():
+            moments = {name: moment.flat[place] for name, moment in self.moments.items()}
+            sizes = self.parts.optimizer.update(
+                self.params.flat[place], grads.flat[place], moments, rate, number, scale, self.config
+            )
+            update += sizes.update
+            before += sizes.parameters
+        return update, before
+
+    def _trainable_slices(self) -> list[slice]:
+        """The stretches of the flat buffer that the optimizer updates, neighbours joined."""
+        names = set(self.parts.trainable(self.params.specs))
+        slices: list[slice] = []
+        for name, place in self.params.slices.items():
+            if name not in names:
+                continue
+            if slices and slices[-1].stop == place.start:
+                slices[-1] = slice(slices[-1].start, place.stop)
+            else:
+                slices.append(place)
+        return slices
+
+    def _pass(self, shape: tuple[int, ...]) -> Pass:
+        """The kept pass for batches of this shape; the oldest is dropped when there are many shapes."""
+        found = self._passes.get(shape)
+        if found is None:
+            if len(self._passes) == MOST_KEPT_PASSES:
+                del self._passes[next(iter(self._passes))]
+            found = self._passes[shape] = Pass(self.model, self._sink)
+        return found
+
+    def _dropout_rng(self, number: int, index: int) -> np.random.Generator | None:
+        if self.model.config.dropout == 0.0:
+            return None
+        return stream(self.config.seed, "dropout", number, index)
+
+
+def _ratio(update: float, parameters: float) -> float:
+    if parameters == 0.0:
+        return 0.0 if update == 0.0 else math.inf
+    return math.sqrt(update / parameters)
+
+
+def _progress_bar(n_steps: int, progress: bool | None) -> tqdm:
+    shown = sys.stderr.isatty() if progress is None else progress
+    return tqdm(total=n_steps, disable=not shown, unit="step")

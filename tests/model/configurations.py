@@ -1,0 +1,98 @@
+"""Small machines that between them hold every choice, every pair of choices, and the edges of every size."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from cllm_lab.model import parts
+from cllm_lab.model.config import ModelConfig
+from cllm_lab.model.gradient_check import random_point
+from cllm_lab.model.transformer import Transformer
+
+TABLES = {"reference": parts.reference, "fast": parts.fast}
+DROPOUT_SEED = 5
+
+
+@dataclass(frozen=True)
+class Case:
+    """A machine and the shape of its batch; its weights and tokens follow from its name."""
+
+    name: str
+    config: ModelConfig
+    batch: int = 2
+    length: int = 5
+
+    @property
+    def dropout_seed(self) -> int | None:
+        return DROPOUT_SEED if self.config.dropout else None
+
+    def tokens_and_targets(self) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng(zlib.crc32(self.name.encode()))
+        ids = rng.integers(0, self.config.vocab_size, (2, self.batch, self.length))
+        return ids[0], ids[1]
+
+    def model(self, table: str = "reference", dtype: str = "float64") -> Transformer:
+        """The machine at a random point, so that no gain is 1 and no bias 0."""
+        model = Transformer(self.config, seed=1, dtype=dtype, parts=TABLES[table])
+        # The point is drawn in float64 for either dtype: float32 then has the rounded numbers.
+        model.params.flat[:] = random_point(model.astype("float64").params, seed=2).flat
+        return model
+
+    def masks(self) -> dict[str, np.ndarray]:
+        """The dropout masks that the reference machine draws, by the name of their site."""
+        activations = self.model().forward(self.tokens_and_targets()[0], self.dropout_seed)
+        return {name.removesuffix(".mask"): activations[name] for name in activations if name.endswith(".mask")}
+
+
+def _case(name: str, batch: int = 2, length: int = 5, **settings: object) -> Case:
+    defaults = {"vocab_size": 11, "context_length": 5, "d_model": 8, "n_heads": 2, "n_layers": 2, "d_ff": 12}
+    return Case(name, ModelConfig(**{**defaults, **settings}), batch, length)
+
+
+CASES = (
+    _case("default"),
+    _case("post-norm", norm="post"),
+    _case("untied", tied=False),
+    _case("gelu", activation="gelu"),
+    _case("sinusoidal", positions="sinusoidal"),
+    _case("no-positions", positions="none"),
+    _case("no-attention", attention="none"),
+    _case("post-untied-gelu-sinusoidal", norm="post", tied=False, activation="gelu", positions="sinusoidal"),
+    _case("post-gelu-no-positions", norm="post", activation="gelu", positions="none"),
+    _case("post-no-attention-sinusoidal", norm="post", attention="none", positions="sinusoidal"),
+    _case("no-attention-no-positions-untied", attention="none", positions="none", tied=False),
+    _case("no-attention-gelu", attention="none", activation="gelu"),
+    _case("three-layers", n_layers=3),
+    _case("one-layer", n_layers=1),
+    _case("one-head", n_heads=1),
+    _case("heads-of-width-one", n_heads=8),
+    _case("odd-width-three-heads", d_model=9, n_heads=3),
+    _case("odd-d-ff", d_ff=7),
+    _case("one-hidden-unit", d_ff=1),
+    _case("default-d-ff", d_ff=None),
+    _case("one-position", length=1, context_length=1),
+    _case("window-shorter-than-context", length=3, context_length=9),
+    _case("one-sequence", batch=1),
+    _case("one-token", batch=1, length=1),
+    _case("two-words", vocab_size=2),
+    _case("vocabulary-larger-than-batch", vocab_size=40),
+    _case("large-epsilon", norm_epsilon=0.1),
+    _case("dropout", dropout=0.3),
+    _case("dropout-post-gelu-untied", dropout=0.5, norm="post", activation="gelu", tied=False),
+    _case("dropout-no-attention-sinusoidal", dropout=0.2, attention="none", positions="sinusoidal"),
+    _case("he", init="he"),
+    _case("normal", init="normal", init_value=0.3),
+    _case("constant", init="constant"),
+    _case("zeros", init="zeros"),
+)
+NAMES = [case.name for case in CASES]
+
+
+@cache
+def by_name(name: str) -> Case:
+    """The case of a name."""
+    return next(case for case in CASES if case.name == name)
