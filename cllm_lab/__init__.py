@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cllm_lab.training.checkpoint import CheckpointError
     from cllm_lab.training.config import TrainConfig
     from cllm_lab.training.diagnostics import NonFiniteError
+    from cllm_lab.training.evidence import evidence
     from cllm_lab.training.generation import generate, repetition
     from cllm_lab.training.history import History, StepRecord, read_log
     from cllm_lab.training.trainer import Trainer
@@ -42,6 +43,7 @@ _HOMES = {
     "CheckpointError": "cllm_lab.training.checkpoint",
     "TrainConfig": "cllm_lab.training.config",
     "NonFiniteError": "cllm_lab.training.diagnostics",
+    "evidence": "cllm_lab.training.evidence",
     "generate": "cllm_lab.training.generation",
     "repetition": "cllm_lab.training.generation",
     "History": "cllm_lab.training.history",

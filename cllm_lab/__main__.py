@@ -67,7 +67,9 @@ def _lab(folder: Path, launch: bool, jupyter_arguments: list[str]) -> int:
         return 1
     from jupyterlab.labapp import LabApp
 
-    LabApp.launch_instance([str(folder / (first_notebook() or "")), *jupyter_arguments])
+    first = first_notebook()
+    page = "/lab" if first is None else f"/lab/tree/{first}"
+    LabApp.launch_instance([str(folder), f"--LabApp.default_url={page}", *jupyter_arguments])
     return 0
 
 

@@ -11,6 +11,7 @@ from cllm_lab import workbench
 from cllm_lab.workbench import WorkbenchError, WorkbenchReport, update_workbench
 
 TOUR = "00_tour.ipynb"
+OPEN_TOUR = "--LabApp.default_url=/lab/tree/00_tour.ipynb"
 
 
 def notebook(*sources: str, output: str = "") -> bytes:
@@ -202,7 +203,7 @@ class TestCommandLine:
         self, shipped: Path, mine: Path, launched: list[list[str]], capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert command_line.main(["lab", str(mine), "--no-browser", "--port", "8890"]) == 0
-        assert launched == [[str(mine / TOUR), "--no-browser", "--port", "8890"]]
+        assert launched == [[str(mine), OPEN_TOUR, "--no-browser", "--port", "8890"]]
         assert f"{TOUR}: new" in capsys.readouterr().out
 
     def test_without_a_folder_the_options_still_reach_jupyterlab(
@@ -210,7 +211,7 @@ class TestCommandLine:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         assert command_line.main(["lab", "--port", "8890", "--ServerApp.token=x"]) == 0
-        assert launched == [[str(Path("workbench") / TOUR), "--port", "8890", "--ServerApp.token=x"]]
+        assert launched == [["workbench", OPEN_TOUR, "--port", "8890", "--ServerApp.token=x"]]
         assert (tmp_path / "workbench" / TOUR).exists()
 
     def test_where_no_notebook_is_shipped_the_folder_opens(
@@ -218,7 +219,7 @@ class TestCommandLine:
     ) -> None:
         (shipped / "manifest.json").write_text("[]")
         assert command_line.main(["lab", str(mine)]) == 0
-        assert launched == [[str(mine)]]
+        assert launched == [[str(mine), "--LabApp.default_url=/lab"]]
 
     def test_no_launch_only_copies(self, shipped: Path, mine: Path, launched: list[list[str]]) -> None:
         assert command_line.main(["lab", "--no-launch", str(mine)]) == 0

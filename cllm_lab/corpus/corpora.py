@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,21 @@ from cllm_lab.corpus.source import CorpusError, TokenSource
 from cllm_lab.corpus.tokenizer import CharTokenizer, Tokenizer, WordTokenizer
 from cllm_lab.resources import data_path
 
-_SHIPPED_FILES = {"large": "large_corpus.txt"}
-SHIPPED_CORPORA = tuple(_SHIPPED_FILES)
+
+def _large_text() -> str:
+    """The text written for this project, 1,241 words."""
+    return _read_text(data_path("large_corpus.txt"))
+
+
+def _pydoc_text() -> str:
+    """The topics of Python's own help(), some 480 kB of English. It differs between versions of Python."""
+    from pydoc_data.topics import topics
+
+    return "\n".join(topics.values())
+
+
+_SHIPPED_TEXTS: dict[str, Callable[[], str]] = {"large": _large_text, "pydoc": _pydoc_text}
+SHIPPED_CORPORA = tuple(_SHIPPED_TEXTS)
 
 _TOKENIZERS: dict[str, type[Tokenizer]] = {
     tokenizer.name: tokenizer for tokenizer in (WordTokenizer, CharTokenizer)
@@ -116,6 +129,7 @@ class Corpus(TokenSource):
 def load_corpus(name_or_path: str | os.PathLike[str], tokenizer: str = "word") -> Corpus:
     """A shipped corpus by name, or any UTF-8 text file by path.
 
+    "large" was written for this project; "pydoc" is the text of Python's help topics, which every Python has.
     name_or_path: a name in `SHIPPED_CORPORA`, which goes before a file of that name ("./large" or a Path
     names the file), or a path. tokenizer: "word" (lower-cased, cut at whitespace) or "char".
     As Python's text files do, a file's line ends become "\\n"; a byte order mark is left out.
@@ -127,8 +141,8 @@ def load_corpus(name_or_path: str | os.PathLike[str], tokenizer: str = "word") -
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise TypeError(f"name_or_path must be a str or a path, got {type(name_or_path).__name__}")
     make_tokenizer = _tokenizer_class(tokenizer)
-    if isinstance(name_or_path, str) and name_or_path in _SHIPPED_FILES:
-        text = _read_text(data_path(_SHIPPED_FILES[name_or_path]))
+    if isinstance(name_or_path, str) and name_or_path in _SHIPPED_TEXTS:
+        text = _SHIPPED_TEXTS[name_or_path]()
         return Corpus(text, make_tokenizer(text), name=name_or_path)
     path = Path(os.fsdecode(name_or_path)).absolute()
     if not path.exists():
@@ -152,7 +166,7 @@ def corpus_from_description(description: Mapping[str, Any]) -> TokenSource:
     corpus: TokenSource
     if kind == "shipped":
         name = _entry(description, "name")
-        if name not in _SHIPPED_FILES:
+        if name not in _SHIPPED_TEXTS:
             raise CorpusError(
                 f"no shipped corpus is called {name!r}; there are: {', '.join(SHIPPED_CORPORA)}"
             )

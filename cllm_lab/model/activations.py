@@ -75,21 +75,19 @@ class GradientSink:
 
 
 class Run:
-    """What all sites of one pass share: the configuration, the parts, the batch, the dropout stream."""
+    """What all sites of one pass share: the configuration, the parts, the batch, the dropout stream.
+
+    ``dropout_rng`` is None outside training.
+    """
 
     def __init__(self, config: ModelConfig, parts: ModelParts, dtype: np.dtype) -> None:
         self.config = config
         self.parts = parts
         self.dtype = dtype
         self.tokens: Array = np.empty((0, 0), np.int32)
-        self.targets: Array | None = None
+        self.targets: Array = np.empty((0, 0), np.int32)
         self.dropout_rng: np.random.Generator | None = None
         self.root: Site
-
-    @property
-    def training(self) -> bool:
-        """Whether this pass draws dropout masks."""
-        return self.dropout_rng is not None
 
 
 class Site:
@@ -125,15 +123,17 @@ class Site:
             found = self.children[name] = Site(full, own, self._all_params, self.run, self.sink)
         return found
 
-    def buffer(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = None) -> Array:
+    def buffer(self, name: str, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
         """An array to write a result into, saved under ``name``; kept from pass to pass, contents undefined."""
         return self._kept(self.saved, name, shape, dtype)
 
-    def scratch(self, name: str, shape: tuple[int, ...], dtype: DTypeLike = None) -> Array:
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
         """As `buffer`, for a result that nobody asks for by name."""
         return self._kept(self._scratch, name, shape, dtype)
 
-    def _kept(self, store: dict[str, Array], name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+    def _kept(
+        self, store: dict[str, Array], name: str, shape: tuple[int, ...], dtype: DTypeLike | None
+    ) -> Array:
         array = store.get(name)
         if array is None or array.shape != shape:
             array = store[name] = np.empty(shape, self.run.dtype if dtype is None else dtype)

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cllm_lab.streams import stream
 from cllm_lab.model.parameters import Parameters
 from cllm_lab.model.transformer import Transformer
+from cllm_lab.streams import stream
 
 STEP = 1e-4
 DIRECTIONS = 2
@@ -39,9 +39,9 @@ def gradient_check(
     Returns name -> error; healthy machines stay below 1e-6. The model is left as it was.
     """
     twin = model.astype("float64")
-    tokens, targets = twin.require_batch(tokens, targets)
+    inputs, wanted = twin.require_batch(tokens, targets)
     twin.params.flat[:] = random_point(twin.params, seed).flat
-    _, grads = twin.gradients(tokens, targets, dropout_seed)
+    _, grads = twin.gradients(inputs, wanted, dropout_seed)
     scale = FLOOR * float(np.linalg.norm(grads.flat))
     errors = {}
     for name, view in twin.params.items():
@@ -52,20 +52,18 @@ def gradient_check(
             direction = rng.standard_normal(view.shape)
             direction /= np.linalg.norm(direction)
 
-            def loss_at(distance: float, view=view, home=home, direction=direction) -> float:
-                view[...] = home + distance * direction
-                return twin.loss(tokens, targets, dropout_seed)
-
-            near = loss_at(STEP) - loss_at(-STEP)
-            far = loss_at(2 * STEP) - loss_at(-2 * STEP)
-            numeric = (8.0 * near - far) / (12.0 * STEP)
+            losses = []
+            for steps in (2.0, 1.0, -1.0, -2.0):
+                view[...] = home + steps * STEP * direction
+                losses.append(twin.loss(inputs, wanted, dropout_seed))
+            view[...] = home
+            numeric = (8.0 * (losses[1] - losses[2]) - (losses[0] - losses[3])) / (12.0 * STEP)
             analytic = float(np.vdot(grads[name], direction))
             difference = abs(numeric - analytic)
             denominator = max(abs(numeric), abs(analytic), scale)
             error = difference / denominator if denominator > 0.0 else difference
             # A NaN must come out as the worst error, and max() would drop it.
             worst = float(np.maximum(worst, error))
-        view[...] = home
         errors[name] = worst
     return errors
 

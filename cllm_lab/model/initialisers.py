@@ -24,9 +24,9 @@ from zlib import crc32
 
 import numpy as np
 
-from cllm_lab.streams import stream
 from cllm_lab.model.config import DEFAULT_INIT_VALUES, ModelConfig
 from cllm_lab.model.parameters import Array, Parameters, TensorSpec
+from cllm_lab.streams import stream
 
 Initialiser = Callable[[TensorSpec, ModelConfig, np.random.Generator], Array]
 LOGIT_DEVIATION = 0.15

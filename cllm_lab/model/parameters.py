@@ -31,6 +31,7 @@ class TensorSpec:
 
     @property
     def size(self) -> int:
+        """Number of entries."""
         return int(np.prod(self.shape))
 
 

@@ -7,13 +7,13 @@ from copy import copy
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from cllm_lab.streams import stream
 from cllm_lab.model.activations import Activations, GradientSink, Run, Site
 from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.initialisers import INITIALISERS, initialise
 from cllm_lab.model.parameters import Array, Parameters
 from cllm_lab.model.parts import by_name
 from cllm_lab.model.parts.table import SLOTS, Part, PartsTable
+from cllm_lab.streams import stream
 
 DTYPES = ("float32", "float64")
 
@@ -34,33 +34,28 @@ class Pass:
     def forward(self, tokens: Array, dropout_rng: np.random.Generator | None = None) -> Array:
         """Logits (B, T, V) for token ids (B, T). With a generator, dropout draws its masks from it."""
         self.run.tokens = tokens
-        self.run.targets = None
         self.run.dropout_rng = dropout_rng
         return self.run.parts.transformer.forward(tokens, self.root)
 
     def loss(self, targets: Array) -> float:
         """Mean cross-entropy of the last forward pass, in nats (or what the loss part makes of it)."""
         self.run.targets = targets
-        return self.run.parts.loss.forward(self._logits(), self.root.child("loss"))
+        logits = self.root.child("logits").saved["output"]
+        return self.run.parts.loss.forward(logits, self.root.child("loss"))
 
     def backward(self) -> Parameters:
-        """Gradients of the last `loss` with respect to every parameter."""
+        """Gradients of the last `loss` with respect to every parameter. RuntimeError without a sink."""
         sink = self.root.sink
         if sink is None:
             raise RuntimeError("this pass was made without a sink for gradients")
-        backward = self.run.parts.loss.backward
-        assert backward is not None and self.run.parts.transformer.backward is not None
         sink.begin()
-        dlogits, dfinal_hidden = backward(self.root.child("loss"))
+        dlogits, dfinal_hidden = self.run.parts.loss.backward(self.root.child("loss"))
         self.run.parts.transformer.backward(dlogits, dfinal_hidden, self.root)
         return sink.finish()
 
     def activations(self) -> Activations:
         """Every array that the pass has saved, by name."""
         return Activations(self.root)
-
-    def _logits(self) -> Array:
-        return self.root.child("logits").saved["output"]
 
 
 class Transformer:
@@ -157,7 +152,9 @@ class Transformer:
         if array.dtype.kind not in "iu":
             raise TypeError(f"{name} must hold whole numbers (token ids); got dtype {array.dtype}")
         if array.ndim != 2 or 0 in array.shape:
-            raise ValueError(f"{name} must have shape (batch, positions), neither empty; got shape {array.shape}")
+            raise ValueError(
+                f"{name} must have shape (batch, positions), neither empty; got shape {array.shape}"
+            )
         if array.shape[1] > self.config.context_length:
             raise ValueError(
                 f"{name} has {array.shape[1]} positions, more than context_length={self.config.context_length}; "

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -100,7 +100,10 @@ def load(
         )
     train = TrainConfig(**metadata["train"])
     model = Transformer(
-        ModelConfig(**metadata["model"]), metadata["model_seed"], metadata["dtype"], by_name(metadata["parts"])
+        ModelConfig(**metadata["model"]),
+        metadata["model_seed"],
+        metadata["dtype"],
+        by_name(metadata["parts"]),
     )
     trainer = Trainer(model, corpus or corpus_from_description(metadata["corpus"]), train, faults)
     columns = {field: arrays.pop(f"history.{field}").tolist() for field in RECORD_FIELDS}

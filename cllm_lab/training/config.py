@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 
 from cllm_lab.model.config import ConfigError, require_choice, require_count
+from cllm_lab.streams import check_seed
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "adam-epsilon-hat", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
 ADAMW_WEIGHT_DECAY = 0.01
+_OPTIONAL = ("total_steps", "validate_every")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +49,15 @@ class TrainConfig:
     accumulate: int = 1
 
     def __post_init__(self) -> None:
-        for field in ("batch_size", "sequence_length", "accumulate"):
-            require_count(field, getattr(self, field))
-        for field in ("total_steps", "validate_every"):
-            if getattr(self, field) is not None:
-                require_count(field, getattr(self, field))
-        require_count("warmup_steps", self.warmup_steps, 0)
-        require_count("seed", self.seed, 0)
+        for field in ("batch_size", "sequence_length", "accumulate", "total_steps", "validate_every"):
+            if field not in _OPTIONAL or getattr(self, field) is not None:
+                object.__setattr__(self, field, require_count(field, getattr(self, field)))
+        for field in ("warmup_steps", "seed"):
+            object.__setattr__(self, field, require_count(field, getattr(self, field), 0))
+        try:
+            check_seed(self.seed)
+        except ValueError as too_large:
+            raise ConfigError(str(too_large)) from too_large
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_choice("schedule", self.schedule, SCHEDULES)
         _require_number("learning_rate", self.learning_rate, 0.0)
@@ -64,14 +68,11 @@ class TrainConfig:
             )
         if self.clip_norm is not None and not _require_number("clip_norm", self.clip_norm, 0.0) > 0.0:
             raise ConfigError("clip_norm must be above 0, or None for no clipping; got 0")
-        if not 0.0 <= self.validation_fraction < 1.0:
-            raise ConfigError(
-                f"validation_fraction must be at least 0 and below 1; got {self.validation_fraction!r}"
-            )
+        _require_below_one("validation_fraction", self.validation_fraction)
         if not isinstance(self.shuffle, bool):
             raise ConfigError(f"shuffle must be True or False; got {self.shuffle!r}")
         _require_below_one("momentum", self.momentum)
-        if len(self.betas) != 2:
+        if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
             raise ConfigError(f"betas must be two numbers; got {self.betas!r}")
         object.__setattr__(self, "betas", tuple(self.betas))
         for beta in self.betas:
@@ -96,10 +97,10 @@ class TrainConfig:
 
 
 def _require_number(field: str, value: object, minimum: float) -> float:
-    valid = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not valid or not math.isfinite(value) or value < minimum:
-        raise ConfigError(f"{field} must be a finite number of at least {minimum:g}; got {value!r}")
-    return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if math.isfinite(value) and value >= minimum:
+            return float(value)
+    raise ConfigError(f"{field} must be a finite number of at least {minimum:g}; got {value!r}")
 
 
 def _require_below_one(field: str, value: object) -> None:

@@ -78,7 +78,9 @@ def max_gradient_magnitude(grads: Parameters) -> str:
 
 def sample_embedding_magnitude(params: Parameters) -> str:
     """``Sample embedding magnitude: 0.012345``: mean |w| of the first 100 numbers (document 000, priority 3)."""
-    return f"Sample embedding magnitude: {mean_magnitude(params['token_embedding'].ravel()[:SAMPLE_SIZE]):.6f}"
+    return (
+        f"Sample embedding magnitude: {mean_magnitude(params['token_embedding'].ravel()[:SAMPLE_SIZE]):.6f}"
+    )
 
 
 def mean_magnitude(values: Array) -> float:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import pandas
@@ -81,7 +81,13 @@ class History(Sequence[StepRecord]):
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> StepRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[StepRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> StepRecord | list[StepRecord]:
         return self._records[index]
 
     def __iter__(self) -> Iterator[StepRecord]:
@@ -141,7 +147,9 @@ def read_log(path: str | os.PathLike[str]) -> History:
             raise LogError(f"{path}: line 1 does not say {LOG_FORMAT!r}; this is no log of cllm_lab")
         if "format" in entry:
             if entry.get("version") != LOG_VERSION:
-                raise LogError(f"{path}: log version {entry.get('version')!r}; this library reads {LOG_VERSION}")
+                raise LogError(
+                    f"{path}: log version {entry.get('version')!r}; this library reads {LOG_VERSION}"
+                )
         elif "epoch_loss" in entry:
             epoch_loss[entry["epoch"]] = entry["epoch_loss"]
         else:

@@ -97,7 +97,9 @@ def adam(params, grads, moments, learning_rate, step, gradient_scale, config) ->
     """p -= r m_hat / (sqrt(v_hat) + eps)."""
     correction1, correction2 = bias_corrections(step, config)
     root_scale = 1.0 / math.sqrt(correction2)
-    return _run_adam(params, grads, moments, learning_rate / correction1, gradient_scale, root_scale, 0.0, config)
+    return _run_adam(
+        params, grads, moments, learning_rate / correction1, gradient_scale, root_scale, 0.0, config
+    )
 
 
 def adam_epsilon_hat(params, grads, moments, learning_rate, step, gradient_scale, config) -> UpdateSizes:
@@ -112,7 +114,9 @@ def adamw(params, grads, moments, learning_rate, step, gradient_scale, config) -
     correction1, correction2 = bias_corrections(step, config)
     root_scale = 1.0 / math.sqrt(correction2)
     decay = learning_rate * config.decay
-    return _run_adam(params, grads, moments, learning_rate / correction1, gradient_scale, root_scale, decay, config)
+    return _run_adam(
+        params, grads, moments, learning_rate / correction1, gradient_scale, root_scale, decay, config
+    )
 
 
 def _run_adam(params, grads, moments, rate, scale, root_scale, decay, config) -> UpdateSizes:

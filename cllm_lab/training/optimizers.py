@@ -63,9 +63,7 @@ def momentum(params, grads, moments, learning_rate, step, gradient_scale, config
 
 def adam(params, grads, moments, learning_rate, step, gradient_scale, config) -> UpdateSizes:
     """p -= r m_hat / (sqrt(v_hat) + eps)."""
-    return _apply(
-        params, _adam_step(grads, moments, learning_rate, step, gradient_scale, config)
-    )
+    return _apply(params, _adam_step(grads, moments, learning_rate, step, gradient_scale, config))
 
 
 def adam_epsilon_hat(params, grads, moments, learning_rate, step, gradient_scale, config) -> UpdateSizes:

@@ -73,7 +73,9 @@ class Trainer:
         if not isinstance(model, Transformer):
             raise TypeError(f"model must be a Transformer; got {type(model).__name__}")
         if not isinstance(corpus, TokenSource):
-            raise TypeError(f"corpus must come from load_corpus or be a language; got {type(corpus).__name__}")
+            raise TypeError(
+                f"corpus must come from load_corpus or be a language; got {type(corpus).__name__}"
+            )
         self.config = TrainConfig() if config is None else config
         if not isinstance(self.config, TrainConfig):
             raise TypeError(f"config must be a TrainConfig; got {type(config).__name__}")
@@ -102,7 +104,11 @@ class Trainer:
         self._sink = GradientSink(self.params.like())
         self._sum = self.params.like() if self.config.accumulate > 1 else None
         self._passes: dict[tuple[int, ...], Pass] = {}
-        self._log = None if log is None else StepLog(log, {"model": asdict(self.model.config), "train": asdict(self.config)})
+        self._log = (
+            None
+            if log is None
+            else StepLog(log, {"model": asdict(self.model.config), "train": asdict(self.config)})
+        )
 
     # The subject of the probes.
 
@@ -253,7 +259,9 @@ class Trainer:
         """
         require_count("step", step)
         if step <= self.steps_done:
-            raise ValueError(f"step={step} is past: {self.steps_done} steps are done, the next is {self.steps_done + 1}")
+            raise ValueError(
+                f"step={step} is past: {self.steps_done} steps are done, the next is {self.steps_done + 1}"
+            )
         fixed = sorted(set(changes) - set(CHANGEABLE))
         if fixed or not changes:
             raise ValueError(
@@ -269,7 +277,7 @@ class Trainer:
         """
         config = self.config
         held_out = self.corpus.validation_tokens(config.validation_fraction)
-        total = count = 0
+        total, count = 0.0, 0
         for batch in epoch_batches(held_out, config.batch_size, config.sequence_length, False, 0, 0):
             kept = self._pass(batch.inputs.shape)
             kept.forward(batch.inputs)
@@ -278,7 +286,12 @@ class Trainer:
         return total / count
 
     def generate(
-        self, prompt: str, n_tokens: int = 20, temperature: float = 1.0, top_k: int | None = None, seed: int = 0
+        self,
+        prompt: str,
+        n_tokens: int = 20,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int = 0,
     ) -> str:
         """The prompt and its continuation; see `cllm_lab.training.generation.generate`."""
         return generate(self.model, self.corpus, prompt, n_tokens, temperature, top_k, seed)
@@ -361,8 +374,8 @@ class Trainer:
             self.config = replace(self.config, **self._changes.pop(number))
             self.total_steps = self.config.total_steps or self.total_steps
         loss, grads, tokens = self._loss_and_gradients(batches, number)
-        group_norms = [diagnostics.norm(grads.group(group)) for group in GROUPS]
-        grad_norm = math.hypot(*group_norms)
+        group_norms = {group: diagnostics.norm(grads.group(group)) for group in GROUPS}
+        grad_norm = math.hypot(*group_norms.values())
         if not math.isfinite(grad_norm):
             raise NonFiniteError(number, *diagnostics.first_non_finite_gradient(grads))
         scale = self.parts.clipping(grad_norm, self.config.clip_norm)
@@ -370,15 +383,18 @@ class Trainer:
         update, before = self._apply(grads, rate, number, scale)
         self.steps_done = number
         record = StepRecord(
-            number,
-            self.epochs_done + 1,
-            loss,
-            rate,
-            grad_norm,
-            _ratio(update, before),
-            *group_norms,
-            tokens,
-            time.perf_counter() - started,
+            step=number,
+            epoch=self.epochs_done + 1,
+            loss=loss,
+            learning_rate=rate,
+            grad_norm=grad_norm,
+            update_ratio=_ratio(update, before),
+            grad_norm_embedding=group_norms["embedding"],
+            grad_norm_attention=group_norms["attention"],
+            grad_norm_ff=group_norms["ff"],
+            grad_norm_ln=group_norms["ln"],
+            tokens=tokens,
+            seconds=time.perf_counter() - started,
         )
         self._records.append(record)
         return record

@@ -108,7 +108,7 @@ def test_a_repr_is_short(text_file):
 
 
 def test_a_missing_file_is_named_beside_the_shipped_corpora():
-    with pytest.raises(CorpusNotFoundError, match=r"'nowhere\.txt'.*shipped corpora are: large$") as caught:
+    with pytest.raises(CorpusNotFoundError, match=r"'nowhere\.txt'.*shipped corpora are: large, pydoc$") as caught:
         load_corpus("nowhere.txt")
     assert isinstance(caught.value, FileNotFoundError)
     assert isinstance(caught.value, ValueError)
@@ -263,7 +263,7 @@ def test_descriptions_tell_what_they_describe():
     assert load_corpus("large", "char").description()["tokenizer"] == "char"
     assert Corpus.from_text("a b").description()["kind"] == "memory"
     assert MarkovLanguage(seed=4).description()["seed"] == 4
-    assert SHIPPED_CORPORA == ("large",)
+    assert SHIPPED_CORPORA == ("large", "pydoc")
 
 
 def test_a_changed_file_is_refused_with_both_hashes(text_file):
@@ -318,3 +318,13 @@ def test_an_incomplete_description_is_refused(corpus):
     for key in description:
         with pytest.raises(CorpusError, match=f"lacks '{key}'"):
             corpus_from_description({name: description[name] for name in description if name != key})
+
+
+def test_pythons_help_topics_are_a_shipped_text():
+    from pydoc_data.topics import topics
+
+    corpus = load_corpus("pydoc", tokenizer="char")
+    assert corpus.text == "\n".join(topics.values())
+    assert corpus.n_tokens > 300_000
+    assert corpus.description()["kind"] == "shipped"
+    assert corpus_from_description(through_json(corpus)).sha256 == corpus.sha256

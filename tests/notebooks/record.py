@@ -133,12 +133,12 @@ def main() -> int:
     """Record the notebooks that are named, or all of them; stop at the first that fails."""
     folder = notebooks_path()
     entries = read_manifest(folder)
-    names = {Path(entry.file).stem: entry for entry in entries}
+    names = {name: entry for entry in entries for name in (entry.slug, Path(entry.file).stem)}
     parser = argparse.ArgumentParser(prog="python -m tests.notebooks.record", description=main.__doc__)
-    parser.add_argument("name", nargs="*", metavar="NAME", help="as in 00_tour (default: all)")
-    wanted = parser.parse_args().name or list(names)
+    parser.add_argument("name", nargs="*", metavar="NAME", help="as in tour or 00_tour (default: all)")
+    wanted = parser.parse_args().name or [entry.slug for entry in entries]
     if unknown := [name for name in wanted if name not in names]:
-        parser.error(f"not in {MANIFEST}: {', '.join(unknown)}; it lists: {', '.join(names) or 'nothing'}")
+        parser.error(f"not in {MANIFEST}: {', '.join(unknown)}; it lists {[entry.slug for entry in entries]}")
     for name in wanted:
         began = time.perf_counter()
         try:

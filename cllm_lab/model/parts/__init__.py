@@ -33,6 +33,7 @@ def __getattr__(name: str) -> PartsTable:
         if missing.name != "numba":
             raise
         raise ModuleNotFoundError(
-            "parts.fast needs numba, which is not installed; parts.reference works with NumPy alone", name="numba"
+            "parts.fast needs numba, which is not installed; parts.reference works with NumPy alone",
+            name="numba",
         ) from missing
     return TABLE

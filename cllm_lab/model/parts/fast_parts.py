@@ -35,9 +35,7 @@ def embedding_forward(tokens: Array, site: Site) -> Array:
 
 def embedding_backward(dx: Array, site: Site) -> None:
     """dE[v] += the sum of dx where v stands."""
-    kernels.scatter_add_rows(
-        site.gradient_accumulator("token_embedding"), site.run.tokens.ravel(), _rows(dx)
-    )
+    kernels.scatter_add_rows(site.gradient_accumulator("token_embedding"), site.run.tokens.ravel(), _rows(dx))
 
 
 def learned_positions_forward(x: Array, site: Site) -> Array:
@@ -62,11 +60,11 @@ def _wave(n_positions: int, d_model: int, dtype: np.dtype) -> Array:
 def dropout_forward(x: Array, site: Site) -> Array:
     """y = x m / (1 - p), with the draws that `reference` makes."""
     p = site.run.config.dropout
-    if p == 0.0 or not site.run.training:
+    rng = site.run.dropout_rng
+    if p == 0.0 or rng is None:
         site.saved.pop("mask", None)
         return x
-    assert site.run.dropout_rng is not None
-    draws = site.run.dropout_rng.random(out=site.scratch("draws", x.shape, np.float64))
+    draws = rng.random(out=site.scratch("draws", x.shape, np.float64))
     mask = site.buffer("mask", x.shape)
     np.multiply(draws >= p, x.dtype.type(1.0) / x.dtype.type(1.0 - p), out=mask)
     return np.multiply(x, mask, out=site.scratch("dropped", x.shape))
@@ -93,9 +91,7 @@ def layer_norm_backward(dy: Array, site: Site) -> Array:
     dx = site.scratch("dx", dy.shape)
     dgamma, dbeta = site.scratch("dgamma", gamma.shape), site.scratch("dbeta", gamma.shape)
     normalised, rstd = site.saved["normalised"], site.saved["rstd"]
-    kernels.layer_norm_gradient(
-        _rows(dy), _rows(normalised), rstd.ravel(), gamma, _rows(dx), dgamma, dbeta
-    )
+    kernels.layer_norm_gradient(_rows(dy), _rows(normalised), rstd.ravel(), gamma, _rows(dx), dgamma, dbeta)
     site.add_gradient("gamma", dgamma)
     site.add_gradient("beta", dbeta)
     return dx
@@ -255,9 +251,7 @@ def gelu_backward(dhidden: Array, site: Site) -> Array:
     """phi'(h) from the saved gate."""
     pre, gate = site.saved["pre"], site.saved["gate"]
     dpre = site.scratch("dpre", dhidden.shape)
-    kernels.gelu_gradient(
-        _rows(dhidden), _rows(pre), _rows(gate), *_gelu_constants(pre.dtype), _rows(dpre)
-    )
+    kernels.gelu_gradient(_rows(dhidden), _rows(pre), _rows(gate), *_gelu_constants(pre.dtype), _rows(dpre))
     return dpre
 
 
@@ -300,7 +294,6 @@ def _output_backward(dlogits: Array, weight: str, site: Site) -> Array:
 def cross_entropy_forward(logits: Array, site: Site) -> float:
     """L = mean of [ln sum exp(z - m) + m - z_target], in nats."""
     targets = site.run.targets
-    assert targets is not None
     probabilities = site.buffer("probabilities", logits.shape)
     at_target = site.scratch("at_target", (targets.size,))
     kernels.shift_logits(_rows(logits), targets.ravel(), _rows(probabilities), at_target)
@@ -313,7 +306,6 @@ def cross_entropy_forward(logits: Array, site: Site) -> float:
 def cross_entropy_backward(site: Site) -> tuple[Array | None, Array | None]:
     """dz = (softmax(z) - onehot) / (B T)."""
     targets, probabilities = site.run.targets, site.saved["probabilities"]
-    assert targets is not None
     dlogits = site.scratch("dlogits", probabilities.shape)
     kernels.cross_entropy_gradient(_rows(probabilities), targets.ravel(), _rows(dlogits))
     return dlogits, None

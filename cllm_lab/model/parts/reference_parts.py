@@ -76,10 +76,11 @@ def no_positions_forward(x: Array, site: Site) -> Array:
 def dropout_forward(x: Array, site: Site) -> Array:
     """y = x m / (1 - p), m Bernoulli(1 - p) drawn in training; y = x otherwise. Srivastava et al. 2014, section 10."""
     p = site.run.config.dropout
-    if p == 0.0 or not site.run.training:
+    rng = site.run.dropout_rng
+    if p == 0.0 or rng is None:
         site.saved.pop("mask", None)
         return x
-    mask = (site.run.dropout_rng.random(x.shape) >= p).astype(x.dtype) / x.dtype.type(1.0 - p)
+    mask = (rng.random(x.shape) >= p).astype(x.dtype) / x.dtype.type(1.0 - p)
     site.saved["mask"] = mask
     return x * mask
 

@@ -22,13 +22,18 @@ from typing import Any
 from cllm_lab.model.config import ModelConfig
 
 
+def no_backward(*inputs: Any) -> Any:
+    """The backward of a part that has none. Raises RuntimeError."""
+    raise RuntimeError("this part has no backward pass")
+
+
 @dataclass(frozen=True)
 class Part:
     """A forward function and the backward function that belongs to it, under a name."""
 
     name: str
     forward: Callable[..., Any]
-    backward: Callable[..., Any] | None = None
+    backward: Callable[..., Any] = no_backward
 
 
 @dataclass(frozen=True)

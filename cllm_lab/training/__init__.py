@@ -1,0 +1,1 @@
+"""Training: optimizer steps and runs of them, their records, checkpoints, and text from the result."""
