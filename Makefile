@@ -12,7 +12,7 @@ PYTEST_PARALLEL := -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-library test-notebooks lint types notebooks parity clean outdated
+.PHONY: help lab test test-library test-notebooks lint types notebooks evidence parity clean outdated
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ types: .venv/.ready-lint ## check the type hints
 
 notebooks: .venv/.ready-test ## execute the notebooks and record their outputs (ONLY="00_tour" for one)
 	$(VENV_PYTHON) -m tests.notebooks.record $(ONLY)
+
+evidence: .venv/.ready-lab ## repeat the long runs that the notebooks quote and store the results in data/ (20 minutes)
+	$(VENV_PYTHON) -m cllm_lab.training.evidence
 
 parity: .venv-parity/.ready-parity ## compare the engine with PyTorch, in an environment of its own
 	$(PARITY_PYTHON) -m pytest tests/parity
@@ -82,8 +85,7 @@ $(ENVIRONMENTS): pyproject.toml constraints.txt
 	if ! { $(call is_current,$(@D)); }; then \
 		$(require_python); \
 		echo "Creating $(@D) with $$("$(PYTHON)" --version)"; \
-		rm -rf $(@D) && mkdir $(@D) && touch $(@D)/.installing && "$(PYTHON)" -m venv $(@D) || exit 1; \
-		pwd -P >$(@D)/.folder; \
+		rm -rf $(@D) && "$(PYTHON)" -m venv $(@D) && pwd -P >$(@D)/.folder || exit 1; \
 	fi; \
 	echo "Installing cllm_lab[$(EXTRAS)] in $(@D)"; \
 	touch $(@D)/.installing; \

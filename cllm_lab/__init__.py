@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from cllm_lab.clinic.exercises import check_exercise
     from cllm_lab.corpus.corpora import Corpus, load_corpus
     from cllm_lab.corpus.languages import ConstantLanguage, InductionLanguage, MarkovLanguage
     from cllm_lab.corpus.source import CorpusError
@@ -27,8 +28,17 @@ if TYPE_CHECKING:
     from cllm_lab.training.generation import generate, repetition
     from cllm_lab.training.history import History, StepRecord, read_log
     from cllm_lab.training.trainer import Trainer
+    from cllm_lab.views.curves import loss_curve, schedule_curves
+    from cllm_lab.views.diagram import training_diagram
+    from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
+    from cllm_lab.views.lines import line_chart
+    from cllm_lab.views.stream import stream_figure, stream_norms
+    from cllm_lab.views.tables import memory_table, tensor_table
+    from cllm_lab.views.update_sizes import update_size_curves
+    from cllm_lab.views.vital_signs import vital_signs
 
 _HOMES = {
+    "check_exercise": "cllm_lab.clinic.exercises",
     "Corpus": "cllm_lab.corpus.corpora",
     "load_corpus": "cllm_lab.corpus.corpora",
     "ConstantLanguage": "cllm_lab.corpus.languages",
@@ -50,6 +60,19 @@ _HOMES = {
     "StepRecord": "cllm_lab.training.history",
     "read_log": "cllm_lab.training.history",
     "Trainer": "cllm_lab.training.trainer",
+    "loss_curve": "cllm_lab.views.curves",
+    "schedule_curves": "cllm_lab.views.curves",
+    "training_diagram": "cllm_lab.views.diagram",
+    "attention_maps": "cllm_lab.views.heatmaps",
+    "dependency": "cllm_lab.views.heatmaps",
+    "dependency_maps": "cllm_lab.views.heatmaps",
+    "line_chart": "cllm_lab.views.lines",
+    "stream_figure": "cllm_lab.views.stream",
+    "stream_norms": "cllm_lab.views.stream",
+    "memory_table": "cllm_lab.views.tables",
+    "tensor_table": "cllm_lab.views.tables",
+    "update_size_curves": "cllm_lab.views.update_sizes",
+    "vital_signs": "cllm_lab.views.vital_signs",
 }
 _ROOMS = {"parts": "cllm_lab.model.parts"}
 

@@ -74,9 +74,11 @@ def _lab(folder: Path, launch: bool, jupyter_arguments: list[str]) -> int:
 
 
 def _compile() -> None:
-    from cllm_lab.model.parts.kernels import warm_up
+    from cllm_lab.model.parts import kernels
+    from cllm_lab.training import optimizer_kernels
 
-    warm_up(print)
+    kernels.warm_up(print)
+    optimizer_kernels.warm_up(print)
 
 
 if __name__ == "__main__":

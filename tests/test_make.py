@@ -110,11 +110,14 @@ def test_each_use_installs_into_the_one_environment(ready: Checkout) -> None:
 
 @pytest.mark.parametrize("ending", ["kill -KILL $PPID", "kill -INT $PPID; exit 1"])
 @pytest.mark.parametrize("extra", ["lab", "test"])
-def test_an_interrupted_installation_starts_again(ready: Checkout, ending: str, extra: str) -> None:
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_an_interrupted_installation_starts_again(
+    ready: Checkout, ending: str, extra: str, shell: str
+) -> None:
     if extra == "lab":
         shutil.rmtree(ready.folder / ".venv")
     (ready.folder / "during-pip").write_text(ending)
-    assert ready.make(f".venv/.ready-{extra}").returncode != 0
+    assert ready.make(f".venv/.ready-{extra}", f"SHELL={shutil.which(shell)}").returncode != 0
     (ready.folder / "during-pip").unlink()
     assert ready.set_up("lab") == ["venv", "pip"]
     assert ready.set_up("lab") == []
@@ -186,6 +189,6 @@ def test_a_named_python_that_is_missing_leaves_the_environment_alone(ready: Chec
 def test_help_is_the_default_and_names_every_target_a_person_calls() -> None:
     listed = subprocess.run(["make"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     named = [line.split()[1] for line in listed.splitlines()]
-    for target in ("help", "lab", "test", "lint", "types", "notebooks", "parity", "clean"):
+    for target in ("help", "lab", "test", "lint", "types", "notebooks", "evidence", "parity", "clean"):
         assert target in named
     assert all(len(line.split()) > 3 for line in listed.splitlines())

@@ -37,6 +37,11 @@ def test_a_leading_zero_index_counts():
     assert draws(1, "order", (0, 0)) != draws(1, "order", (0,))
 
 
+@pytest.mark.parametrize("power", [32, 64, 96, 127])
+def test_every_word_of_a_long_seed_counts(power):
+    assert draws(1 + 2**power, "order", ()) != draws(1, "order", ())
+
+
 def test_bits_do_not_depend_on_the_integer_type():
     assert draws(np.uint8(7), "order", (np.int64(3),)) == draws(7, "order", (3,))
 

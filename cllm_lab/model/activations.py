@@ -98,7 +98,18 @@ class Site:
     ``run``: what all sites share; ``sink``: where gradients go (`add_gradient` and its kin take short names).
     """
 
-    __slots__ = ("_all_params", "_scratch", "children", "name", "params", "run", "saved", "scope", "sink")
+    __slots__ = (
+        "__weakref__",
+        "_all_params",
+        "_scratch",
+        "children",
+        "name",
+        "params",
+        "run",
+        "saved",
+        "scope",
+        "sink",
+    )
 
     def __init__(
         self, name: str, scope: str, params: Parameters, run: Run, sink: GradientSink | None

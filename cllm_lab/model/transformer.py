@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from copy import copy
 
 import numpy as np
@@ -13,7 +14,7 @@ from cllm_lab.model.initialisers import INITIALISERS, initialise
 from cllm_lab.model.parameters import Array, Parameters
 from cllm_lab.model.parts import by_name
 from cllm_lab.model.parts.table import SLOTS, Part, PartsTable
-from cllm_lab.streams import stream
+from cllm_lab.streams import check_seed, stream
 
 DTYPES = ("float32", "float64")
 
@@ -29,7 +30,8 @@ class Pass:
     def __init__(self, model: Transformer, sink: GradientSink | None = None) -> None:
         self.run = Run(model.config, model.parts, model.dtype)
         self.root = Site("", "", model.params, self.run, sink)
-        self.run.root = self.root
+        # Weak, since the root holds the run: a cycle would keep every buffer until the next garbage collection.
+        self.run.root = weakref.proxy(self.root)
 
     def forward(self, tokens: Array, dropout_rng: np.random.Generator | None = None) -> Array:
         """Logits (B, T, V) for token ids (B, T). With a generator, dropout draws its masks from it."""
@@ -66,7 +68,7 @@ class Transformer:
 
     ``model.params`` is a Mapping of live views into one flat buffer. They may be written to; nothing else of a
     model changes once it is made.
-    Raises TypeError for a ``config`` that is none, ValueError for an unknown dtype or seed.
+    Raises TypeError for a ``config`` or ``parts`` that is none, ValueError for an unknown dtype or seed.
     """
 
     def __init__(
@@ -81,6 +83,8 @@ class Transformer:
         self.config = config
         self.seed = seed
         self.dtype = _require_dtype(dtype)
+        if parts is not None and not isinstance(parts, PartsTable):
+            raise TypeError(f"parts must be a table, parts.fast or parts.reference; got {parts!r}")
         self.table = by_name("fast") if parts is None else parts
         self.parts = self.table.choose(config)
         self.params = Parameters.zeros(config, self.dtype)
@@ -148,7 +152,10 @@ class Transformer:
 
     def require_tokens(self, name: str, tokens: ArrayLike) -> Array:
         """Token ids as an int32 array (B, T) within vocabulary and context; ValueError or TypeError otherwise."""
-        array = np.asarray(tokens)
+        try:
+            array = np.asarray(tokens)
+        except ValueError as ragged:
+            raise ValueError(f"{name} must be rows of equal length: {ragged}") from ragged
         if array.dtype.kind not in "iu":
             raise TypeError(f"{name} must hold whole numbers (token ids); got dtype {array.dtype}")
         if array.ndim != 2 or 0 in array.shape:
@@ -177,11 +184,16 @@ class Transformer:
 
 
 def _require_dtype(dtype: DTypeLike) -> np.dtype:
-    found = np.dtype(dtype)
-    if found.name not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(map(repr, DTYPES))}; got {dtype!r}")
-    return found
+    wrong = f"dtype must be one of {', '.join(map(repr, DTYPES))}; got {dtype!r}"
+    try:
+        found = np.dtype(dtype)
+    except TypeError as unknown:
+        raise ValueError(wrong) from unknown
+    # NumPy reads None as float64; nobody who wrote None asked for that.
+    if dtype is None or found.name not in DTYPES:
+        raise ValueError(wrong)
+    return np.dtype(found.name)
 
 
 def _dropout_rng(seed: int | None) -> np.random.Generator | None:
-    return None if seed is None else stream(seed, "dropout")
+    return None if seed is None else stream(check_seed(seed, "dropout_seed"), "dropout")

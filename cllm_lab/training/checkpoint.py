@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from cllm_lab.corpus.corpora import corpus_from_description
 from cllm_lab.corpus.source import TokenSource
-from cllm_lab.model.config import ModelConfig
+from cllm_lab.model.config import ModelConfig, require_count
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts import by_name
 from cllm_lab.model.transformer import Transformer
@@ -46,6 +46,9 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     Raises CheckpointError for a machine with parts that are in no table, naming the slots; OSError as the
     file system does.
     """
+    table = trainer.model.table
+    if table not in (by_name("reference"), by_name("fast")):
+        raise CheckpointError(f"the parts table {table.name!r} is not one of cllm_lab's, reference and fast")
     swapped = set(trainer.model.swapped_slots())
     model_swaps, _ = sort_swaps(trainer.faults)
     foreign = sorted(swapped - set(model_swaps))
@@ -59,9 +62,9 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "format": FORMAT,
         "version": VERSION,
         "model": asdict(trainer.model.config),
-        "model_seed": trainer.model.seed,
+        "model_seed": int(trainer.model.seed),
         "dtype": trainer.model.dtype.name,
-        "parts": trainer.model.table.name,
+        "parts": table.name,
         "train": asdict(state.config),
         "corpus": trainer.corpus.description(),
         "faults": [fault.id for fault in trainer.faults],
@@ -84,46 +87,63 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 
 
 def load(
-    path: str | os.PathLike[str], corpus: TokenSource | None = None, faults: Sequence[Fault] = ()
+    path: str | os.PathLike[str],
+    corpus: TokenSource | None = None,
+    faults: Sequence[Fault] = (),
+    log: str | os.PathLike[str] | None = None,
 ) -> Trainer:
-    """The trainer that was saved. ``corpus`` replaces the one that the file names; ``faults`` must have its ids.
+    """The trainer that was saved. ``corpus`` replaces the one that the file names; ``faults`` must have its
+    ids; ``log`` is where this trainer's steps go on to be written, if anywhere.
 
     Raises FileNotFoundError; CheckpointError for a truncated or foreign file, a later version, faults that are
     missing; CorpusError where the corpus cannot be found again or is another text.
     """
-    arrays, metadata = _read(Path(path))
-    wanted = metadata["faults"]
+    path = Path(path)
+    sort_swaps(faults)
+    arrays, metadata = _read(path)
+    try:
+        wanted = list(metadata["faults"])
+        description = dict(metadata["corpus"])
+        model = Transformer(
+            ModelConfig(**metadata["model"]),
+            metadata["model_seed"],
+            metadata["dtype"],
+            by_name(metadata["parts"]),
+        )
+        state = _state(arrays, metadata)
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise CheckpointError(f"{path} is damaged: its contents make no trainer ({wrong!r})") from wrong
     if [fault.id for fault in faults] != wanted:
         raise CheckpointError(
             f"{path} was saved with faults {wanted}; got {[fault.id for fault in faults]}. "
             "Pass the same fault objects in the same order"
         )
-    train = TrainConfig(**metadata["train"])
-    model = Transformer(
-        ModelConfig(**metadata["model"]),
-        metadata["model_seed"],
-        metadata["dtype"],
-        by_name(metadata["parts"]),
-    )
-    trainer = Trainer(model, corpus or corpus_from_description(metadata["corpus"]), train, faults)
+    if corpus is None:
+        corpus = corpus_from_description(description)
+    trainer = Trainer(model, corpus, state.config, faults, log)
+    try:
+        trainer.load_state(state)
+    except ValueError as wrong:
+        raise CheckpointError(f"{path}: {wrong}") from wrong
+    return trainer
+
+
+def _state(arrays: dict[str, Array], metadata: dict[str, Any]) -> TrainerState:
     columns = {field: arrays.pop(f"history.{field}").tolist() for field in RECORD_FIELDS}
     columns["validation_loss"] = [None if np.isnan(x) else x for x in columns["validation_loss"]]
-    records = tuple(StepRecord(*row) for row in zip(*columns.values(), strict=True))
-    trainer.load_state(
-        TrainerState(
-            epoch_step_losses=tuple(arrays.pop("epoch_step_losses").tolist()),
-            epoch_loss=tuple(arrays.pop("epoch_loss").tolist()),
-            arrays=arrays,
-            config=train,
-            steps_done=metadata["steps_done"],
-            epochs_done=metadata["epochs_done"],
-            total_steps=metadata["total_steps"],
-            batches_taken=metadata["batches_taken"],
-            changes={int(step): change for step, change in metadata["changes"].items()},
-            records=records,
-        )
+    horizon = metadata["total_steps"]
+    return TrainerState(
+        records=tuple(StepRecord(*row) for row in zip(*columns.values(), strict=True)),
+        epoch_step_losses=tuple(arrays.pop("epoch_step_losses").tolist()),
+        epoch_loss=tuple(arrays.pop("epoch_loss").tolist()),
+        arrays=arrays,
+        config=TrainConfig(**metadata["train"]),
+        steps_done=require_count("steps_done", metadata["steps_done"], 0),
+        epochs_done=require_count("epochs_done", metadata["epochs_done"], 0),
+        total_steps=None if horizon is None else require_count("total_steps", horizon),
+        batches_taken=require_count("batches_taken", metadata["batches_taken"], 0),
+        changes={int(step): dict(change) for step, change in dict(metadata["changes"]).items()},
     )
-    return trainer
 
 
 def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -131,17 +151,7 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-            if metadata.get("format") != FORMAT:
-                raise CheckpointError(
-                    f"{path} is a safetensors file but no checkpoint of cllm_lab; "
-                    "Trainer.load reads what Trainer.save wrote"
-                )
-            if metadata["version"] > VERSION:
-                raise CheckpointError(
-                    f"{path} has checkpoint version {metadata['version']}; this library reads up to {VERSION}. "
-                    "Install a newer cllm_lab"
-                )
+            metadata = _metadata(path, (file.metadata() or {}).get(_KEY, ""))
             return {name: file.get_tensor(name) for name in file.keys()}, metadata
     except SafetensorError as broken:
         raise CheckpointError(
@@ -149,15 +159,37 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
         ) from broken
 
 
+def _metadata(path: Path, text: str) -> dict[str, Any]:
+    try:
+        metadata = json.loads(text)
+    except json.JSONDecodeError:
+        metadata = None
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} is a safetensors file but no checkpoint of cllm_lab; "
+            "Trainer.load reads what Trainer.save wrote"
+        )
+    version = metadata.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint version {version!r}; this library reads up to {VERSION}. "
+            "Install a newer cllm_lab"
+        )
+    return metadata
+
+
 def _write_atomically(path: Path, arrays: dict[str, Array], metadata: dict[str, str]) -> None:
     """Writes beside the target and moves into place, so that a crash leaves the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    temporary.touch(exist_ok=False)
+    mode = temporary.stat().st_mode
     try:
         save_file(arrays, temporary, metadata)
+        temporary.chmod(mode)  # safetensors lets only the owner read what it writes
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    except SafetensorError as failed:
+        raise OSError(f"cannot write {path}: {failed}") from failed
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cllm_lab.model.config import ConfigError, require_choice, require_count
@@ -12,6 +13,11 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "adam-epsilon-hat", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
 ADAMW_WEIGHT_DECAY = 0.01
 _OPTIONAL = ("total_steps", "validate_every")
+
+_Range = tuple[str, Callable[[float], bool]]
+_AT_LEAST_0: _Range = ("of at least 0", lambda number: number >= 0.0)
+_ABOVE_0: _Range = ("above 0", lambda number: number > 0.0)
+_SHARE: _Range = ("of at least 0 and below 1", lambda number: 0.0 <= number < 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,31 +66,30 @@ class TrainConfig:
             raise ConfigError(str(too_large)) from too_large
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
         require_choice("schedule", self.schedule, SCHEDULES)
-        _require_number("learning_rate", self.learning_rate, 0.0)
-        _require_number("min_learning_rate", self.min_learning_rate, 0.0)
+        _require_number("learning_rate", self.learning_rate, _AT_LEAST_0)
+        _require_number("min_learning_rate", self.min_learning_rate, _AT_LEAST_0)
         if self.min_learning_rate > self.learning_rate:
             raise ConfigError(
                 f"min_learning_rate={self.min_learning_rate} is above learning_rate={self.learning_rate}"
             )
-        if self.clip_norm is not None and not _require_number("clip_norm", self.clip_norm, 0.0) > 0.0:
-            raise ConfigError("clip_norm must be above 0, or None for no clipping; got 0")
-        _require_below_one("validation_fraction", self.validation_fraction)
+        if self.clip_norm is not None:
+            _require_number("clip_norm", self.clip_norm, _ABOVE_0, ", or None for no clipping")
+        _require_number("validation_fraction", self.validation_fraction, _SHARE)
         if not isinstance(self.shuffle, bool):
             raise ConfigError(f"shuffle must be True or False; got {self.shuffle!r}")
-        _require_below_one("momentum", self.momentum)
+        _require_number("momentum", self.momentum, _SHARE)
         if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
             raise ConfigError(f"betas must be two numbers; got {self.betas!r}")
         object.__setattr__(self, "betas", tuple(self.betas))
         for beta in self.betas:
-            _require_below_one("betas", beta)
-        if not _require_number("epsilon", self.epsilon, 0.0) > 0.0:
-            raise ConfigError("epsilon must be above 0; got 0")
+            _require_number("betas", beta, _SHARE)
+        _require_number("epsilon", self.epsilon, _ABOVE_0)
         if self.weight_decay is not None:
             if self.optimizer != "adamw":
                 raise ConfigError(
                     f"weight_decay={self.weight_decay} belongs to optimizer='adamw'; got {self.optimizer!r}"
                 )
-            _require_number("weight_decay", self.weight_decay, 0.0)
+            _require_number("weight_decay", self.weight_decay, _AT_LEAST_0)
         if self.total_steps is not None and self.warmup_steps >= self.total_steps:
             raise ConfigError(
                 f"warmup_steps={self.warmup_steps} must be below total_steps={self.total_steps}"
@@ -96,13 +101,9 @@ class TrainConfig:
         return ADAMW_WEIGHT_DECAY if self.weight_decay is None else self.weight_decay
 
 
-def _require_number(field: str, value: object, minimum: float) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if math.isfinite(value) and value >= minimum:
-            return float(value)
-    raise ConfigError(f"{field} must be a finite number of at least {minimum:g}; got {value!r}")
-
-
-def _require_below_one(field: str, value: object) -> None:
-    if _require_number(field, value, 0.0) >= 1.0:
-        raise ConfigError(f"{field} must be at least 0 and below 1; got {value!r}")
+def _require_number(field: str, value: object, allowed: _Range, alternative: str = "") -> None:
+    wanted, holds = allowed
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value) and holds(value):
+            return
+    raise ConfigError(f"{field} must be a finite number {wanted}{alternative}; got {value!r}")

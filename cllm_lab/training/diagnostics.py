@@ -6,6 +6,7 @@ the original's in one point: a NaN is counted as what it is.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,11 @@ from cllm_lab.model.activations import Activations
 from cllm_lab.model.parameters import Array, Parameters
 
 SAMPLE_SIZE = 100
+
+# Above this a sum of float32 squares has lost nothing that matters to squares too small for float32.
+_SAFE_SQUARE = 1e-24
+# A pre-norm block, from its output back to its input.
+_BACKWARD_IN_LAYER = ("w_ff2", "b_ff2", "w_ff1", "b_ff1", "ln2", "w_out", "b_out", "w_qkv", "b_qkv", "ln1")
 
 
 class NonFiniteError(ArithmeticError):
@@ -92,13 +98,17 @@ def _maximum(magnitudes: Array) -> float:
     return float(magnitudes.max()) if magnitudes.size else 0.0
 
 
+@np.errstate(over="ignore")
 def norm(values: Array) -> float:
-    """Euclidean norm; in float64 where the squares overflow the values' own dtype."""
+    """Euclidean norm of (n,); also right where the squares overflow, or vanish, in the values' own dtype."""
     square = float(np.dot(values, values))
-    if not np.isfinite(square):
-        wide = values.astype(np.float64)
-        square = float(np.dot(wide, wide))
-    return float(np.sqrt(square))
+    if _SAFE_SQUARE < square < np.inf:
+        return math.sqrt(square)
+    largest = _maximum(np.abs(values))
+    if largest == 0.0 or not math.isfinite(largest):
+        return largest
+    scaled = values.astype(np.float64) / largest
+    return largest * math.sqrt(np.dot(scaled, scaled))
 
 
 def first_non_finite_value(activations: Activations, loss: float) -> tuple[str, str, str]:
@@ -114,16 +124,17 @@ def first_non_finite_gradient(grads: Parameters) -> tuple[str, str, str]:
 
     Raises ValueError where all are finite.
     """
-    for name in sorted(grads, key=_backward_order):
+    for name in sorted(grads, key=_place_in_backward):
         if not np.isfinite(grads[name]).all():
             return name, "gradient", _describe(grads[name])
     raise ValueError("every gradient is finite")
 
 
-def _backward_order(name: str) -> tuple[int, int]:
+def _place_in_backward(name: str) -> tuple[int, int, int]:
     if name.startswith("layers."):
-        return 1, -int(name.split(".")[1])
-    return (2, 0) if name in ("token_embedding", "position_embedding") else (0, 0)
+        _, layer, tensor = name.split(".", 2)
+        return 1, -int(layer), _BACKWARD_IN_LAYER.index(tensor.split(".")[0])
+    return (2 if name in ("token_embedding", "position_embedding") else 0), 0, 0
 
 
 def _describe(array: Array) -> str:

@@ -29,7 +29,8 @@ def generate(
     ``temperature`` 0 takes the largest logit each time (greedy). Only tokens that stand for text are drawn:
     never a special one, never a row of the model beyond the corpus's vocabulary. The model sees the last
     ``context_length`` tokens. The same seed gives the same text.
-    Raises CorpusError or ValueError for an empty prompt, unknown words in it, or a number out of range.
+    Raises CorpusError or ValueError for an empty prompt, unknown words in it, or a number out of range;
+    ArithmeticError where the model gives logits that are not finite.
     """
     require_vocabulary(corpus, model.config.vocab_size)
     require_count("n_tokens", n_tokens, 0)
@@ -45,8 +46,10 @@ def generate(
     start = len(tokens)
     for _ in range(n_tokens):
         window = np.array([tokens[-model.config.context_length :]], np.int32)
-        logits = model.forward(window).logits[0, -1].astype(np.float64)
-        tokens.append(int(allowed[_choose(logits[allowed], temperature, top_k, rng)]))
+        logits = model.forward(window).logits[0, -1, allowed].astype(np.float64)
+        if not np.isfinite(logits).all():
+            raise ArithmeticError("the model's logits are not all finite; train again from an earlier state")
+        tokens.append(int(allowed[_choose(logits, temperature, top_k, rng)]))
     separator = corpus.tokenizer.separator if tokens[start:] else ""
     return prompt + separator + corpus.decode(tokens[start:])
 
@@ -56,7 +59,8 @@ def _choose(logits: Array, temperature: float, top_k: int | None, rng: np.random
         return int(np.argmax(logits))
     # A stable sort, so that equal logits are cut in the order of their ids on every machine.
     best = np.argsort(-logits, kind="stable")[:top_k]
-    scaled = (logits[best] - logits[best[0]]) / temperature
+    with np.errstate(over="ignore"):  # near temperature 0 all but the best go to -inf, as they should
+        scaled = (logits[best] - logits[best[0]]) / temperature
     probabilities = np.exp(scaled)
     return int(rng.choice(best, p=probabilities / probabilities.sum()))
 
@@ -66,10 +70,13 @@ def repetition(text: str, n: int = 3) -> float:
 
     0 where nothing repeats; "is the blue is the blue" has 1/4 at n = 3. Compare greedy text with sampled text
     and with the corpus: a sound model repeats itself when decoded greedily (Holtzman et al. 2020).
-    Raises ValueError for a text of fewer than n words.
+    Raises ValueError for a text of fewer than n words, TypeError for what is no text.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str; got {type(text).__name__}")
     words = text.split()
     total = len(words) - require_count("n", n) + 1
     if total < 1:
         raise ValueError(f"text has {len(words)} words, too few for n={n}")
-    return 1.0 - len({tuple(words[i : i + n]) for i in range(total)}) / total
+    distinct = len({tuple(words[i : i + n]) for i in range(total)})
+    return (total - distinct) / total

@@ -26,7 +26,8 @@ class StepRecord:
     """One optimizer step. ``step`` and ``epoch`` count from 1; ``loss`` and ``validation_loss`` in nats.
 
     ``loss`` was taken before the update. Norms are Euclidean, of the gradients before clipping.
-    ``update_ratio`` is |update| / |parameters| over all tensors (infinite where all parameters were 0 and moved).
+    ``update_ratio`` is |update| / |parameters| over the tensors that the optimizer updates (infinite where they
+    were all 0 and moved).
     ``validation_loss`` is None where it was not taken. ``tokens`` were seen in ``seconds``.
     """
 
@@ -110,6 +111,9 @@ class StepLog:
         self.path = Path(path)
         if self.path.exists() and self.path.stat().st_size > 0:
             read_log(self.path)
+            if not self.path.read_bytes().endswith(b"\n"):
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write("\n")
         self._write({"format": LOG_FORMAT, "version": LOG_VERSION, **header})
 
     def append(self, record: StepRecord) -> None:
@@ -132,30 +136,38 @@ def read_log(path: str | os.PathLike[str]) -> History:
     Raises FileNotFoundError, and LogError for a file of another kind, naming the line.
     """
     lines = Path(path).read_text(encoding="utf-8", errors="replace").split("\n")
+    entries = [_parse(line) for line in lines]
+    if entries[0].get("format") != LOG_FORMAT:
+        raise LogError(f"{path}: line 1 does not say {LOG_FORMAT!r}; this is no log of cllm_lab")
     records: dict[int, StepRecord] = {}
     epoch_loss: dict[int, float] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line:
+    for number, (line, entry) in enumerate(zip(lines, entries, strict=True), start=1):
+        # Where a process was killed in the middle of a line, the file ends, or a resumed run begins.
+        cut_off = not entry and (number == len(lines) or "format" in entries[number])
+        if cut_off or not line:
             continue
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError as broken:
-            if number == len(lines) and number > 1:
-                break
-            raise LogError(f"{path}: line {number} is not JSON; this is no log of cllm_lab") from broken
-        if number == 1 and not (isinstance(entry, dict) and entry.get("format") == LOG_FORMAT):
-            raise LogError(f"{path}: line 1 does not say {LOG_FORMAT!r}; this is no log of cllm_lab")
-        if "format" in entry:
-            if entry.get("version") != LOG_VERSION:
-                raise LogError(
-                    f"{path}: log version {entry.get('version')!r}; this library reads {LOG_VERSION}"
-                )
-        elif "epoch_loss" in entry:
-            epoch_loss[entry["epoch"]] = entry["epoch_loss"]
-        else:
-            try:
+            if "format" in entry:
+                _require_version(path, entry["version"])
+            elif "epoch_loss" in entry:
+                epoch_loss[int(entry["epoch"])] = float(entry["epoch_loss"])
+            else:
                 record = StepRecord(**entry)
-            except TypeError as wrong:
-                raise LogError(f"{path}: line {number} is no step record: {wrong}") from wrong
-            records[record.step] = record
+                records[int(record.step)] = record
+        except (KeyError, TypeError) as wrong:
+            raise LogError(f"{path}: line {number} is damaged: {line[:80]!r}") from wrong
     return History([records[n] for n in sorted(records)], [epoch_loss[n] for n in sorted(epoch_loss)])
+
+
+def _parse(line: str) -> dict[str, Any]:
+    """The entry of a line, empty where it holds none."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _require_version(path: str | os.PathLike[str], version: object) -> None:
+    if version != LOG_VERSION:
+        raise LogError(f"{path}: log version {version!r}; this library reads {LOG_VERSION}")

@@ -84,6 +84,8 @@ def sort_swaps(faults: Sequence[Fault]) -> tuple[dict[str, Part], dict[str, Any]
     Raises TypeError for what is no fault, ValueError for a slot that does not exist and for two faults in one
     slot, naming both.
     """
+    if isinstance(faults, (str, Fault)):
+        raise TypeError(f"faults must be a sequence of fault objects; got {faults!r} alone")
     owner: dict[str, str] = {}
     model_swaps: dict[str, Part] = {}
     training_swaps: dict[str, Any] = {}

@@ -21,7 +21,7 @@ def learning_rate(step: int, config: TrainConfig, total_steps: int | None) -> fl
     """The rate of step t >= 1. Raises ConfigError where the schedule needs a horizon and has none."""
     peak, floor, warmup = config.learning_rate, config.min_learning_rate, config.warmup_steps
     if step <= warmup:
-        return peak * step / warmup
+        return peak * (step / warmup)
     if config.schedule == "constant":
         return peak
     if total_steps is None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from cllm_lab.corpus.batches import Batch, batches_per_epoch, epoch_batches
+from cllm_lab.corpus.batches import Batch, epoch_batches
 from cllm_lab.corpus.source import TokenSource, require_vocabulary
 from cllm_lab.model.activations import Activations, GradientSink
 from cllm_lab.model.config import ConfigError, require_count
@@ -85,6 +85,8 @@ class Trainer:
                 f"sequence_length={self.config.sequence_length} is above the model's "
                 f"context_length={model.config.context_length}"
             )
+        # Refuses a fraction that leaves this corpus too little on either side.
+        corpus.training_tokens(self.config.validation_fraction)
         model_swaps, training_swaps = sort_swaps(faults)
         self.faults = tuple(faults)
         self.model = model.swapped(**model_swaps)
@@ -103,6 +105,7 @@ class Trainer:
         self._stop = threading.Event()
         self._sink = GradientSink(self.params.like())
         self._sum = self.params.like() if self.config.accumulate > 1 else None
+        self._step_grads = self._sink.grads
         self._passes: dict[tuple[int, ...], Pass] = {}
         self._log = (
             None
@@ -163,19 +166,31 @@ class Trainer:
     def load_state(self, state: TrainerState) -> None:
         """Puts the trainer back to a `state` of its own kind, bit for bit.
 
-        Raises ValueError where the arrays are those of another machine or optimizer.
+        Raises ValueError where the arrays are those of another machine or optimizer, where settings differ that
+        cannot change while a machine runs, and for a place beyond the end of this corpus's epoch.
         """
         targets = {"params": self.params} | {f"moments.{name}": m for name, m in self.moments.items()}
         expected = {name: (target.flat.shape, target.flat.dtype) for name, target in targets.items()}
         given = {name: (array.shape, array.dtype) for name, array in state.arrays.items()}
         if expected != given:
             raise ValueError(f"this state belongs to another machine: expected {expected}, got {given}")
+        changeable = {field: getattr(self.config, field) for field in CHANGEABLE}
+        if replace(state.config, **changeable) != self.config:
+            raise ValueError(f"this state belongs to other settings: {state.config}, here {self.config}")
+        batches = self._batches if state.epochs_done == self.epochs_done else None
+        if state.batches_taken > 0:
+            batches = batches or self._epoch_batches(state.epochs_done)
+            if state.batches_taken >= len(batches):
+                raise ValueError(
+                    f"this state stands after batch {state.batches_taken} of an epoch, but an epoch of this "
+                    f"corpus has {len(batches)}: it belongs to another corpus"
+                )
         for name, target in targets.items():
             target.flat[:] = state.arrays[name]
         self.config = state.config
         self.steps_done, self.epochs_done = state.steps_done, state.epochs_done
         self.total_steps = state.total_steps
-        self._batches, self._batches_taken = None, state.batches_taken
+        self._batches, self._batches_taken = batches, state.batches_taken
         self._epoch_step_losses = list(state.epoch_step_losses)
         self._epoch_loss = list(state.epoch_loss)
         self._changes = {step: dict(change) for step, change in state.changes.items()}
@@ -186,9 +201,8 @@ class Trainer:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the training split."""
-        n_tokens = len(self.corpus.training_tokens(self.config.validation_fraction))
-        batches = batches_per_epoch(n_tokens, self.config.batch_size, self.config.sequence_length)
-        return math.ceil(batches / self.config.accumulate)
+        batches = self._batches or self._epoch_batches(self.epochs_done)
+        return math.ceil(len(batches) / self.config.accumulate)
 
     @property
     def history(self) -> History:
@@ -236,8 +250,8 @@ class Trainer:
                     console(diagnostics.sample_embedding_magnitude(self.params))
                 record = self._next_step()
                 if console is not None and record.step % DIAGNOSTIC_EVERY == 0:
-                    console(diagnostics.gradient_statistics(self._sink.grads))
-                    console(diagnostics.max_gradient_magnitude(self._sink.grads))
+                    console(diagnostics.gradient_statistics(self._step_grads))
+                    console(diagnostics.max_gradient_magnitude(self._step_grads))
                 if console is not None and self.epochs_done > epochs_before:
                     console(f"Epoch {self.epochs_done}: loss = {self._epoch_loss[-1]:.4f}")
                 bar.set_postfix_str(f"loss {record.loss:.4f}", refresh=False)
@@ -257,7 +271,7 @@ class Trainer:
         total_steps. The change is part of checkpoints, so a live run can be written down and repeated.
         Raises ValueError for a step that is past or a setting that cannot change, ConfigError for a bad value.
         """
-        require_count("step", step)
+        step = require_count("step", step)
         if step <= self.steps_done:
             raise ValueError(
                 f"step={step} is past: {self.steps_done} steps are done, the next is {self.steps_done + 1}"
@@ -267,8 +281,12 @@ class Trainer:
             raise ValueError(
                 f"cannot change {', '.join(fixed) or 'nothing'}; what can change is {', '.join(CHANGEABLE)}"
             )
-        replace(self.config, **changes)
-        self._changes.setdefault(step, {}).update(changes)
+        planned = {**self._changes, step: {**self._changes.get(step, {}), **changes}}
+        config = self.config
+        for number in sorted(planned):  # each must work with those before it
+            config = replace(config, **planned[number])
+            planned[number] = {name: getattr(config, name) for name in planned[number]}
+        self._changes = planned
 
     def validation_loss(self) -> float:
         """Mean cross-entropy over the whole validation split, in nats, dropout off.
@@ -278,10 +296,10 @@ class Trainer:
         config = self.config
         held_out = self.corpus.validation_tokens(config.validation_fraction)
         total, count = 0.0, 0
+        fresh = Pass(self.model)
         for batch in epoch_batches(held_out, config.batch_size, config.sequence_length, False, 0, 0):
-            kept = self._pass(batch.inputs.shape)
-            kept.forward(batch.inputs)
-            total += kept.loss(batch.targets) * batch.targets.size
+            fresh.forward(batch.inputs)
+            total += fresh.loss(batch.targets) * batch.targets.size
             count += batch.targets.size
         return total / count
 
@@ -301,9 +319,11 @@ class Trainer:
         _, grads = self.gradients(tokens, targets)
         trainable = self.parts.trainable(self.params.specs)
         before = self.state()
-        self.step(tokens, targets)
-        updates = self.params.like(self.params.flat - before.arrays["params"])
-        self.load_state(before)
+        try:
+            self.step(tokens, targets)
+            updates = self.params.like(self.params.flat - before.arrays["params"])
+        finally:
+            self.load_state(before)
         return [
             TensorRow(
                 spec.name,
@@ -326,12 +346,16 @@ class Trainer:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], corpus: TokenSource | None = None, faults: Sequence[Fault] = ()
+        cls,
+        path: str | os.PathLike[str],
+        corpus: TokenSource | None = None,
+        faults: Sequence[Fault] = (),
+        log: str | os.PathLike[str] | None = None,
     ) -> Trainer:
         """A trainer that goes on where the saved one stood; see `cllm_lab.training.checkpoint`."""
         from cllm_lab.training.checkpoint import load
 
-        return load(path, corpus, faults)
+        return load(path, corpus, faults, log)
 
     # One step.
 
@@ -367,6 +391,8 @@ class Trainer:
             tokens, config.batch_size, config.sequence_length, config.shuffle, config.seed, epoch
         )
 
+    # A number that overflows ends in a NonFiniteError that names its tensor; NumPy would only warn before it.
+    @np.errstate(all="ignore")
     def _update(self, batches: Sequence[Batch]) -> StepRecord:
         started = time.perf_counter()
         number = self.steps_done + 1
@@ -374,6 +400,7 @@ class Trainer:
             self.config = replace(self.config, **self._changes.pop(number))
             self.total_steps = self.config.total_steps or self.total_steps
         loss, grads, tokens = self._loss_and_gradients(batches, number)
+        self._step_grads = grads
         group_norms = {group: diagnostics.norm(grads.group(group)) for group in GROUPS}
         grad_norm = math.hypot(*group_norms.values())
         if not math.isfinite(grad_norm):

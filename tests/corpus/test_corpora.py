@@ -108,7 +108,9 @@ def test_a_repr_is_short(text_file):
 
 
 def test_a_missing_file_is_named_beside_the_shipped_corpora():
-    with pytest.raises(CorpusNotFoundError, match=r"'nowhere\.txt'.*shipped corpora are: large, pydoc$") as caught:
+    with pytest.raises(
+        CorpusNotFoundError, match=r"'nowhere\.txt'.*shipped corpora are: large, pydoc$"
+    ) as caught:
         load_corpus("nowhere.txt")
     assert isinstance(caught.value, FileNotFoundError)
     assert isinstance(caught.value, ValueError)

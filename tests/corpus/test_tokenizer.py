@@ -71,6 +71,16 @@ def test_no_text_encodes_to_a_special_id(tokenizer_class):
     assert tokenizer_class(text).encode(text).min() >= 5
 
 
+def test_specials_stay_out_of_reach_of_a_tokenizer_that_keeps_case():
+    class CaseKeeping(WordTokenizer):
+        def _pieces(self, text):
+            return text.split()
+
+    assert CaseKeeping("PAD dog").encode("PAD dog").tolist() == [5, 6]
+    with pytest.raises(UnknownTokenError, match=r"'PAD' \(nothing near it\)"):
+        CaseKeeping("dog").encode("PAD")
+
+
 def test_special_ids_decode_to_their_names():
     assert WordTokenizer("a").decode([0, 5, 3]) == "PAD a EOS"
 

@@ -71,6 +71,13 @@ def empty_code(notebook: Notebook) -> Iterator[str]:
             yield f"cell {number} is empty"
 
 
+def skipped(notebook: Notebook) -> Iterator[str]:
+    """Every cell runs; what is not compared says so in a tag that JupyterLab shows, not in a comment."""
+    for number, cell in _code_cells(notebook):
+        if "nbval-skip" in cell["metadata"].get("tags", []) or "NBVAL_" in _source(cell):
+            yield f"cell {number} is skipped, or marked for nbval by a comment"
+
+
 def errors(notebook: Notebook) -> Iterator[str]:
     """An error stands only where the tag announces it, and there it must."""
     for number, cell in _code_cells(notebook):
@@ -177,6 +184,7 @@ def stderr(notebook: Notebook) -> Iterator[str]:
 GUARDS: tuple[Callable[[Notebook], Iterator[str]], ...] = (
     unexecuted,
     empty_code,
+    skipped,
     errors,
     magics,
     kernel,

@@ -67,8 +67,6 @@ def record(entry: Entry, folder: Path, entries: Iterable[Entry]) -> Path:
         timeout=CELL_TIMEOUT,
         kernel_name=KERNELSPEC["name"],
         resources={"metadata": {"path": str(folder)}},
-        record_timing=False,
-        store_widget_state=False,
         coalesce_streams=True,
     )
     # A backend that the caller's environment names would keep figures out of the notebook.

@@ -83,6 +83,8 @@ FAULTS = [
     (guards.unexecuted, with_cell(1, execution_count=None), "cell 1 has execution count None, not 1"),
     (guards.unexecuted, with_cell(2, execution_count=3), "cell 2 has execution count 3, not 2"),
     (guards.empty_code, with_cell(1, source=" \n"), "cell 1 is empty"),
+    (guards.skipped, with_cell(1, metadata={"tags": ["nbval-skip"]}), "cell 1 is skipped"),
+    (guards.skipped, with_cell(1, source="# NBVAL_IGNORE_OUTPUT\nx = 1"), "cell 1 is skipped, or marked"),
     (guards.errors, with_cell(2, outputs=[error()]), "cell 2 fails without the tag"),
     (guards.errors, with_cell(3, outputs=[]), "cell 3 does not raise"),
     (guards.magics, with_cell(1, source="%matplotlib inline"), "cell 1 uses a magic"),

@@ -61,10 +61,13 @@ class ModelParts:
     loss: Part
 
     def replace(self, **swaps: Part) -> ModelParts:
-        """The same machine with some slots swapped. Raises ValueError naming a slot that does not exist."""
+        """The same machine with some slots swapped. Raises ValueError naming a slot that does not exist, TypeError for no Part."""
         unknown = sorted(set(swaps) - set(SLOTS))
         if unknown:
             raise ValueError(f"no slot {', '.join(unknown)}; the slots are {', '.join(SLOTS)}")
+        for slot, part in swaps.items():
+            if not isinstance(part, Part):
+                raise TypeError(f"slot {slot} must be filled by a Part; got {part!r}")
         return dataclass_replace(self, **swaps)
 
 

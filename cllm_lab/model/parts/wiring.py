@@ -26,11 +26,15 @@ def transformer_forward(tokens: Array, site: Site) -> Array:
 
 
 def transformer_backward(dlogits: Array | None, dfinal_hidden: Array | None, site: Site) -> None:
-    """The same path backwards. Either gradient may be None; a part of the loss may act on final_hidden."""
+    """The same path backwards. Each gradient may be None; a part of the loss may act on final_hidden."""
     parts, config = site.run.parts, site.run.config
-    dx = 0.0 if dlogits is None else parts.output.backward(dlogits, site.child("logits"))
-    if dfinal_hidden is not None:
-        dx = dx + dfinal_hidden
+    dx = dfinal_hidden
+    if dlogits is not None:
+        dx = parts.output.backward(dlogits, site.child("logits"))
+        if dfinal_hidden is not None:
+            dx = dx + dfinal_hidden
+    if dx is None:
+        return
     if config.norm == "pre":
         dx = parts.norm.backward(dx, site.child("final_hidden", "ln_final"))
     for i in reversed(range(config.n_layers)):

@@ -1,0 +1,1 @@
+"""From evidence to the name of a fault: exercises and finite differences."""
