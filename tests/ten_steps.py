@@ -65,9 +65,19 @@ RUNS = (
     TenSteps(
         "adamw", {"activation": "gelu"}, {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1}
     ),
-    TenSteps("sgd", {"init": "he", "positions": "none"}, {"optimizer": "sgd", "learning_rate": 0.02, "clip_norm": None}),
-    TenSteps("momentum", {"init": "he", "norm": "post"}, {"optimizer": "momentum", "learning_rate": 0.02, "momentum": 0.8}),
-    TenSteps("no attention", {"attention": "none", "tied": False}, {"optimizer": "adam", "learning_rate": 1e-3}),
+    TenSteps(
+        "sgd",
+        {"init": "he", "positions": "none"},
+        {"optimizer": "sgd", "learning_rate": 0.02, "clip_norm": None},
+    ),
+    TenSteps(
+        "momentum",
+        {"init": "he", "norm": "post"},
+        {"optimizer": "momentum", "learning_rate": 0.02, "momentum": 0.8},
+    ),
+    TenSteps(
+        "no attention", {"attention": "none", "tied": False}, {"optimizer": "adam", "learning_rate": 1e-3}
+    ),
 )
 
 
@@ -82,7 +92,9 @@ class Outcome:
     def digest(self) -> dict[str, Any]:
         """The same in little: of each tensor its sum and its Euclidean norm."""
         compared = {name: comparable(name, array) for name, array in self.params.items()}
-        tensors = {name: [float(array.sum()), float(np.linalg.norm(array))] for name, array in compared.items()}
+        tensors = {
+            name: [float(array.sum()), float(np.linalg.norm(array))] for name, array in compared.items()
+        }
         return {"losses": self.losses, "grad_norms": self.grad_norms, "tensors": tensors}
 
 

@@ -97,7 +97,7 @@ def dependency_maps(models: Mapping[str, Transformer], tokens: ArrayLike, labels
     look = {"cmap": ListedColormap([BACKGROUND, COLOURS[0]]), "norm": BoundaryNorm([-0.5, 0.5, 1.5], 2)}
     ticks = {"ticks": [0, 1], "labels": ["unmoved", "moves"]}
     picture = _maps(
-        moved.astype(float), list(models), labels, "token replaced", "logits after", **look, bar=ticks
+        moved.astype(float), list(models), labels, "token replaced", "logits at", **look, bar=ticks
     )
     picture.words = "\n".join(
         _describe_dependency(name, matrix) for name, matrix in zip(models, moved, strict=True)

@@ -37,7 +37,7 @@ def line_chart(
     if not checked:
         raise ValueError("series is empty; give at least one line")
     with drawing(8.4, 4.2) as picture:
-        axes = picture.add_axes((0.1, 0.14, 0.63, 0.74))
+        axes = picture.add_axes((0.1, 0.13, 0.63, 0.78))
         axes.set(xlabel=x_label, xscale=_scale(log_x), yscale=_scale(log_y))
         label_y_axis(axes, y_label)
         if title:

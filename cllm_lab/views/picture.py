@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -68,14 +67,12 @@ class Picture(Figure):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the PNG; an existing file is replaced only when the new one is complete."""
         target = Path(path)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self.png())
-            os.replace(temporary, target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+            unfinished.write_bytes(self.png())
+            unfinished.replace(target)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def __repr__(self) -> str:
         return f"Picture({self.words!r})"

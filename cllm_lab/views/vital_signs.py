@@ -73,6 +73,7 @@ def _logarithmic(axes: Axes, label: str, steps: np.ndarray, columns: dict[str, n
         draw_lines(axes, shown, {}, {})
     else:
         axes.tick_params(axis="y", which="both", left=False, labelleft=False)
+        axes.grid(visible=False)
     for place, (when, names) in enumerate(_zeros(columns).items()):
         axes.text(
             0.02, 0.06 + 0.12 * place, f"exactly 0 {when}: {', '.join(names)}", transform=axes.transAxes

@@ -1,5 +1,6 @@
 """The exercises: right answers are right, every wrong answer is told from them and named."""
 
+import itertools
 import math
 import subprocess
 import sys
@@ -224,16 +225,24 @@ def test_a_common_mistake_fails_under_its_name(exercise: Exercise, mistake: Mist
 
 @ALL
 def test_two_mistakes_never_look_alike(exercise: Exercise) -> None:
-    for first in exercise.mistakes:
-        for second in exercise.mistakes:
-            for name in exercise.returns:
-                values = [
-                    [{**exercise.answer(case), **mistake.outputs(*case)}[name] for case in exercise.cases()]
-                    for mistake in (first, second)
-                ]
-                shared = all(name in mistake.outputs(*exercise.cases()[0]) for mistake in (first, second))
-                alike = all(a.shape == b.shape and np.allclose(a, b) for a, b in zip(*values, strict=True))
-                assert not (alike and shared and first is not second), (first.message, second.message, name)
+    cases = exercise.cases()
+    right = [exercise.answer(case) for case in cases]
+    spoilt = [[mistake.outputs(*case) for case in cases] for mistake in exercise.mistakes]
+    for first, second in itertools.combinations(range(len(spoilt)), 2):
+        for name in spoilt[first][0].keys() & spoilt[second][0].keys():
+            pairs = [
+                (one[name], other[name]) for one, other in zip(spoilt[first], spoilt[second], strict=True)
+            ]
+            assert not alike(pairs), (exercise.mistakes[first].message, exercise.mistakes[second].message)
+    for mistake, values in zip(exercise.mistakes, spoilt, strict=True):
+        for name in values[0]:
+            assert not alike([(r[name], v[name]) for r, v in zip(right, values, strict=True)]), (
+                mistake.message
+            )
+
+
+def alike(pairs: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+    return all(a.shape == b.shape and np.allclose(a, b) for a, b in pairs)
 
 
 def test_the_weights_of_attention_see_nothing_ahead() -> None:

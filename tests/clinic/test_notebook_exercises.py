@@ -41,8 +41,9 @@ def exercises_in(path: Path) -> Iterator[Asked]:
         if cell["cell_type"] == "code":
             above = source
             continue
-        assert source.count("<summary>Solution") == len(found := SOLUTION.findall(source)), path.name
-        for code in found:
+        solutions = SOLUTION.findall(source)
+        assert source.count("<summary>Solution") == len(solutions), path.name
+        for code in solutions:
             check = ast.parse(above).body[-1]
             assert isinstance(check, ast.Expr) and isinstance(check.value, ast.Call)
             name, function = check.value.args

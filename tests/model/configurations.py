@@ -45,7 +45,9 @@ class Case:
     def masks(self) -> dict[str, np.ndarray]:
         """The dropout masks that the reference machine draws, by the name of their site."""
         activations = self.model().forward(self.tokens_and_targets()[0], self.dropout_seed)
-        return {name.removesuffix(".mask"): activations[name] for name in activations if name.endswith(".mask")}
+        return {
+            name.removesuffix(".mask"): activations[name] for name in activations if name.endswith(".mask")
+        }
 
 
 def _case(name: str, batch: int = 2, length: int = 5, **settings: object) -> Case:
@@ -67,7 +69,9 @@ CASES = (
     _case("no-attention-no-positions-untied", attention="none", positions="none", tied=False),
     _case("no-attention-gelu", attention="none", activation="gelu"),
     _case("dropout", dropout=0.3),
-    _case("dropout-post-gelu-untied", dropout=0.5, norm="post", activation="gelu", tied=False, positions="none"),
+    _case(
+        "dropout-post-gelu-untied", dropout=0.5, norm="post", activation="gelu", tied=False, positions="none"
+    ),
     _case("dropout-no-attention-sinusoidal", dropout=0.2, attention="none", positions="sinusoidal"),
     _case("three-layers", n_layers=3),
     _case("one-layer", n_layers=1),

@@ -112,7 +112,9 @@ def test_quantities_are_never_none(field):
 
 @pytest.mark.parametrize("init", ["xavier", "he", "zeros"])
 def test_init_value_belongs_to_the_initialisers_that_take_one(init):
-    with pytest.raises(ConfigError, match=f"init_value=0.5 has no meaning for init='{init}'.*'normal' and 'const"):
+    with pytest.raises(
+        ConfigError, match=f"init_value=0.5 has no meaning for init='{init}'.*'normal' and 'const"
+    ):
         ModelConfig(vocab_size=5, init=init, init_value=0.5)
 
 
@@ -123,7 +125,7 @@ def test_a_deviation_is_not_negative_but_a_constant_may_be():
 
 
 def test_sinusoids_come_in_pairs():
-    with pytest.raises(ConfigError, match="positions='sinusoidal'.* d_model must be even; got 9"):
+    with pytest.raises(ConfigError, match=r"positions='sinusoidal'.* d_model must be even; got 9"):
         ModelConfig(vocab_size=5, d_model=9, n_heads=3, positions="sinusoidal")
 
 

@@ -5,9 +5,11 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
+from cllm_lab.model.activations import GradientSink
 from cllm_lab.model.config import CHOICES
 from cllm_lab.model.gradient_check import gradient_check, random_point
 from cllm_lab.model.parts import Part
+from cllm_lab.model.transformer import Pass
 from tests.model.configurations import CASES, TABLES, by_name
 from tests.model.planted_faults import FAULTY, PLANTED, faulty_model, without_the_variance_term
 
@@ -30,7 +32,9 @@ def test_the_cases_hold_every_pair_of_choices():
         settings["dropping"] = case.config.dropout > 0
         present |= set(combinations(sorted(settings.items()), 2))
     wanted = {
-        tuple(sorted(((a, x), (b, y)))) for a, b in combinations(values, 2) for x, y in product(values[a], values[b])
+        tuple(sorted(((a, x), (b, y))))
+        for a, b in combinations(values, 2)
+        for x, y in product(values[a], values[b])
     }
     assert wanted - present == set()
     assert {case.config.init for case in CASES} == set(CHOICES["init"])
@@ -44,7 +48,9 @@ def test_a_planted_mistake_shows_in_the_tensors_that_it_spoils_and_in_no_other(n
     )
     fault = PLANTED[name]
     unseen = {tensor: error for tensor, error in errors.items() if fault.spoiled(tensor) and not error > 1e-3}
-    accused = {tensor: error for tensor, error in errors.items() if not fault.spoiled(tensor) and not error < 1e-6}
+    accused = {
+        tensor: error for tensor, error in errors.items() if not fault.spoiled(tensor) and not error < 1e-6
+    }
     assert (unseen, accused) == ({}, {})
 
 
@@ -52,9 +58,6 @@ def layer_norm_error(gamma, dout):
     """Relative error of dx, by central differences of sum(dout * y), for a layer norm without its variance term."""
     model = by_name("default").model("reference")
     norm = model.parts.norm
-    from cllm_lab.model.activations import GradientSink
-    from cllm_lab.model.transformer import Pass
-
     site = Pass(model, GradientSink(model.params.like())).root.child("layers.0").child("ln1")
     site.params["gamma"][:] = gamma
     x = np.random.default_rng(0).normal(size=(2, 5, 8))
@@ -97,7 +100,10 @@ def test_a_gradient_that_is_no_number_is_the_worst_error_of_its_tensor(bad):
 
     spoiled = model.swapped(w_out=replace(model.parts.w_out, backward=backward))
     errors = gradient_check(spoiled, *case.tokens_and_targets())
-    assert {name for name, error in errors.items() if not error < 1e-3} == {"layers.0.b_out", "layers.1.b_out"}
+    assert {name for name, error in errors.items() if not error < 1e-3} == {
+        "layers.0.b_out",
+        "layers.1.b_out",
+    }
 
 
 def test_a_loss_that_is_no_number_on_one_side_only_is_still_seen():
@@ -112,7 +118,9 @@ def test_a_loss_that_is_no_number_on_one_side_only_is_still_seen():
         # The first loss belongs to the gradient; the next four are the first direction of the first tensor.
         return math.nan if calls == 2 else model.parts.loss.forward(logits, site)
 
-    errors = gradient_check(model.swapped(loss=replace(model.parts.loss, forward=forward)), *case.tokens_and_targets())
+    errors = gradient_check(
+        model.swapped(loss=replace(model.parts.loss, forward=forward)), *case.tokens_and_targets()
+    )
     assert [name for name, error in errors.items() if math.isnan(error)] == ["token_embedding"]
 
 

@@ -14,7 +14,9 @@ SMALL = {"vocab_size": 7, "context_length": 4, "d_model": 6, "n_heads": 2, "n_la
 
 
 def made(seed=0, dtype="float64", **settings):
-    return Transformer(ModelConfig(**{**SMALL, **settings}), seed=seed, dtype=dtype, parts=TABLES["reference"])
+    return Transformer(
+        ModelConfig(**{**SMALL, **settings}), seed=seed, dtype=dtype, parts=TABLES["reference"]
+    )
 
 
 def batch(vocab_size, shape=(2, 4), seed=3):
@@ -130,7 +132,9 @@ DEVIATIONS = {
 }
 
 
-@pytest.mark.parametrize(("init", "name"), [(init, name) for init, names in DEVIATIONS.items() for name in names])
+@pytest.mark.parametrize(
+    ("init", "name"), [(init, name) for init, names in DEVIATIONS.items() for name in names]
+)
 def test_the_spread_of_every_matrix(init, name):
     drawn = Transformer(ModelConfig(**WIDE, init=init, tied=False), dtype="float64").params[name]
     expected = DEVIATIONS[init][name]
@@ -209,7 +213,9 @@ def bits_of_a_log(vocab_size):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("vocab_size", [2, 3, 7, 611, 10_000])
 def test_zeros_give_exactly_ln_v_and_no_gradient_at_all(table, dtype, vocab_size):
-    model = Transformer(ModelConfig(**{**SMALL, "vocab_size": vocab_size}, init="zeros"), 0, dtype, TABLES[table])
+    model = Transformer(
+        ModelConfig(**{**SMALL, "vocab_size": vocab_size}, init="zeros"), 0, dtype, TABLES[table]
+    )
     losses = set()
     for shape in ((1, 1), (1, 3), (2, 4), (7, 3), (5, 2)):
         loss, grads = model.gradients(*batch(vocab_size, shape))

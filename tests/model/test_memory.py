@@ -24,7 +24,9 @@ def test_needed_is_what_a_pass_keeps(parts: str, positions: str) -> None:
     config = lab.ModelConfig(
         vocab_size=23, context_length=7, d_model=12, n_heads=3, n_layers=2, d_ff=20, positions=positions
     )
-    acts = lab.Transformer(config, parts=getattr(lab.parts, parts)).forward([[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]])
+    acts = lab.Transformer(config, parts=getattr(lab.parts, parts)).forward(
+        [[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]]
+    )
     owners = {}
     for array in acts.values():
         while array.base is not None:

@@ -83,9 +83,14 @@ def test_which_group_a_tensor_lies_in():
 def test_roles_and_fans_are_what_an_initialiser_needs():
     specs = {spec.name: spec for spec in layout(ModelConfig(**SMALL, tied=False))}
     roles = {name: spec.role for name, spec in specs.items()}
-    assert {name for name, role in roles.items() if role == "residual"} == {"layers.0.w_out", "layers.0.w_ff2"}
+    assert {name for name, role in roles.items() if role == "residual"} == {
+        "layers.0.w_out",
+        "layers.0.w_ff2",
+    }
     assert {name for name, role in roles.items() if role == "matrix"} == {"layers.0.w_qkv", "layers.0.w_ff1"}
-    assert {name for name, role in roles.items() if role == "gain"} == {n for n in roles if n.endswith("gamma")}
+    assert {name for name, role in roles.items() if role == "gain"} == {
+        n for n in roles if n.endswith("gamma")
+    }
     assert {name for name, role in roles.items() if role == "embedding"} == {
         name for name in roles if name.endswith("embedding")
     }

@@ -42,11 +42,15 @@ def test_loss_logits_and_every_gradient_are_those_of_the_oracle(case, table):
         model.config.dropout > 0
     )
     loss, grads = model.gradients(tokens, targets, case.dropout_seed)
-    expected_loss, expected_grads = oracle.loss_and_gradients(model.config, model.params, tokens, targets, masks)
+    expected_loss, expected_grads = oracle.loss_and_gradients(
+        model.config, model.params, tokens, targets, masks
+    )
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     assert model.loss(tokens, targets, case.dropout_seed) == loss
     expected_logits = oracle.logits_of(model.config, model.params, tokens, masks)
-    assert np.allclose(model.forward(tokens, case.dropout_seed).logits, expected_logits, rtol=1e-10, atol=1e-12)
+    assert np.allclose(
+        model.forward(tokens, case.dropout_seed).logits, expected_logits, rtol=1e-10, atol=1e-12
+    )
     assert_gradients_agree(grads, {name: expected_grads[name] for name in grads}, 1e-10)
 
 
@@ -77,7 +81,9 @@ def test_so_are_those_of_any_machine(case, table):
     model = case.model(table)
     tokens, targets = case.tokens_and_targets()
     loss, grads = model.gradients(tokens, targets, case.dropout_seed)
-    expected_loss, expected = oracle.loss_and_gradients(model.config, model.params, tokens, targets, case.masks())
+    expected_loss, expected = oracle.loss_and_gradients(
+        model.config, model.params, tokens, targets, case.masks()
+    )
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     assert_gradients_agree(grads, {name: expected[name] for name in grads}, 1e-10)
 
@@ -95,7 +101,9 @@ def test_no_position_sees_a_later_one(table, dtype, name, place, shift):
     tokens, _ = case.tokens_and_targets()
     place %= case.length
     changed = tokens.copy()
-    changed[:, place] = (changed[:, place] + 1 + shift % (case.config.vocab_size - 1)) % case.config.vocab_size
+    changed[:, place] = (
+        changed[:, place] + 1 + shift % (case.config.vocab_size - 1)
+    ) % case.config.vocab_size
     before = model.forward(tokens, case.dropout_seed).logits
     after = model.forward(changed, case.dropout_seed).logits
     assert np.array_equal(before[:, :place], after[:, :place])
@@ -392,7 +400,9 @@ def test_masks_act_where_they_stand(table):
     entering = acts["positions"] * acts["dropout.mask"]
     after = entering + acts["layers.0.attention"] * acts["layers.0.dropout1.mask"]
     assert np.allclose(acts["layers.0.residual1"], after, rtol=1e-14)
-    assert np.allclose(acts["layers.0"], after + acts["layers.0.ff"] * acts["layers.0.dropout2.mask"], rtol=1e-14)
+    assert np.allclose(
+        acts["layers.0"], after + acts["layers.0.ff"] * acts["layers.0.dropout2.mask"], rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -425,7 +435,9 @@ def test_swapping_leaves_the_original_and_names_what_was_swapped(table):
     model = case.model(table)
     batch = case.tokens_and_targets()
     loss, parts = model.loss(*batch), model.parts
-    doubled = Part("doubled", lambda x, site: 2.0 * parts.embedding.forward(x, site), parts.embedding.backward)
+    doubled = Part(
+        "doubled", lambda x, site: 2.0 * parts.embedding.forward(x, site), parts.embedding.backward
+    )
     everything = Part("everything", lambda T, site: np.ones((T, T), bool))
     twin = model.swapped(mask=everything, embedding=doubled)
     assert twin.swapped_slots() == ("embedding", "mask")
@@ -470,11 +482,17 @@ GOOD = np.zeros((2, 5), int)
     [
         (np.full((2, 5), 11), "tokens must lie in 0 to 10 (vocab_size=11); got ids from 11 to 11"),
         (np.array([[0, -1]]), "tokens must lie in 0 to 10 (vocab_size=11); got ids from -1 to 0"),
-        (np.array([[2**32]]), "tokens must lie in 0 to 10 (vocab_size=11); got ids from 4294967296 to 4294967296"),
+        (
+            np.array([[2**32]]),
+            "tokens must lie in 0 to 10 (vocab_size=11); got ids from 4294967296 to 4294967296",
+        ),
         (np.array([[2**64 - 1]], np.uint64), "got ids from 18446744073709551615 to 18446744073709551615"),
         (np.zeros((2, 6), int), "tokens has 6 positions, more than context_length=5; use shorter windows"),
         (np.zeros(5, int), "tokens must have shape (batch, positions), neither empty; got shape (5,)"),
-        (np.zeros((1, 2, 5), int), "tokens must have shape (batch, positions), neither empty; got shape (1, 2, 5)"),
+        (
+            np.zeros((1, 2, 5), int),
+            "tokens must have shape (batch, positions), neither empty; got shape (1, 2, 5)",
+        ),
         (np.zeros((0, 5), int), "tokens must have shape (batch, positions), neither empty; got shape (0, 5)"),
         (np.zeros((2, 0), int), "tokens must have shape (batch, positions), neither empty; got shape (2, 0)"),
         (np.zeros((2, 5)), "tokens must hold whole numbers (token ids); got dtype float64"),
@@ -509,7 +527,8 @@ def test_targets_that_cannot_work(method):
         ({"config": {"vocab_size": 5}}, TypeError, "config must be a ModelConfig; got dict"),
         ({"dtype": "float16"}, ValueError, "dtype must be one of 'float32', 'float64'; got 'float16'"),
         ({"dtype": int}, ValueError, "dtype must be one of 'float32', 'float64'; got <class 'int'>"),
-        ({"dtype": "single precision"}, ValueError, "dtype must be one of 'float32', 'float64'; got 'single precision'"),
+        ({"dtype": "half"}, ValueError, "dtype must be one of 'float32', 'float64'; got 'half'"),
+        ({"dtype": "single precision"}, ValueError, "'float32', 'float64'; got 'single precision'"),
         ({"dtype": None}, ValueError, "dtype must be one of 'float32', 'float64'; got None"),
         ({"seed": -1}, ValueError, "seed must be a non-negative integer"),
         ({"seed": 0.5}, TypeError, "seed must be a non-negative integer"),
@@ -541,7 +560,9 @@ def test_a_dropout_seed_that_is_none_is_refused_by_its_name(method, seed, error)
 
 def test_a_slot_that_does_not_exist():
     model = by_name("default").model()
-    with pytest.raises(ValueError, match=r"no slot gate, relu; the slots are transformer, block, embedding, .* loss"):
+    with pytest.raises(
+        ValueError, match=r"no slot gate, relu; the slots are transformer, block, embedding, .* loss"
+    ):
         model.swapped(relu=model.parts.norm, gate=model.parts.norm)
 
 

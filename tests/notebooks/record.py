@@ -79,7 +79,7 @@ def record(entry: Entry, folder: Path, entries: Iterable[Entry]) -> Path:
 
 def as_text(notebook: Notebook) -> str:
     """The one form in which a notebook is written."""
-    return nbformat.writes(nbformat.from_dict(notebook), version=nbformat.NO_CONVERT) + "\n"
+    return nbformat.v4.writes(nbformat.from_dict(notebook)) + "\n"
 
 
 def normalise(notebook: Notebook, slug: str, entries: Iterable[Entry]) -> Notebook:

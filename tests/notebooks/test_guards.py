@@ -193,6 +193,7 @@ PLACED_FAULTS = [
     (guards.header, respelt("[The tour](00_tour.ipynb)", "the tour"), "`Before` does not link 00_tour.ipynb"),
     (guards.links, respelt("https://example.org/page", "02_gone.ipynb"), "cell 0 links 02_gone.ipynb"),
     (guards.links, respelt("https://example.org/page", "../README.md"), "cell 0 links ../README.md"),
+    (guards.unrecorded, lambda notebook: notebook["cells"][1].pop("id"), "not as `make notebooks` writes it"),
     (guards.unrecorded, with_metadata(widgets={}), "not as `make notebooks` writes it"),
     (guards.unrecorded, respelt("00_tour.ipynb", "07_tour.ipynb"), "not as `make notebooks` writes it"),
 ]

@@ -25,7 +25,8 @@ class TorchTwin:
 
     def __post_init__(self) -> None:
         self.params = {
-            name: torch.nn.Parameter(torch.from_numpy(np.array(value))) for name, value in self.weights.items()
+            name: torch.nn.Parameter(torch.from_numpy(np.array(value)))
+            for name, value in self.weights.items()
         }
         self.activations: dict[str, torch.Tensor] = {}
 
@@ -44,7 +45,9 @@ class TorchTwin:
         """Logits (B, T, V); every intermediate is kept under the name that this library gives it."""
         config, p = self.config, self.params
         self.activations = {}
-        x = self._kept("embedding", functional.embedding(torch.from_numpy(tokens).long(), p["token_embedding"]))
+        x = self._kept(
+            "embedding", functional.embedding(torch.from_numpy(tokens).long(), p["token_embedding"])
+        )
         if config.positions == "learned":
             x = self._kept("positions", x + p["position_embedding"][: x.shape[1]])
         elif config.positions == "sinusoidal":
@@ -77,7 +80,9 @@ class TorchTwin:
         p = self.params
         qkv = self._kept(f"{at}.attention.qkv", functional.linear(x, p[f"{at}.w_qkv"].T, p[f"{at}.b_qkv"]))
         q, k, v = (
-            self._kept(f"{at}.attention.{name}", third.unflatten(-1, (self.config.n_heads, -1)).transpose(1, 2))
+            self._kept(
+                f"{at}.attention.{name}", third.unflatten(-1, (self.config.n_heads, -1)).transpose(1, 2)
+            )
             for name, third in zip("qkv", qkv.chunk(3, dim=-1), strict=True)
         )
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
@@ -133,7 +138,9 @@ def train(run: TenSteps, dtype: str) -> Outcome:
         loss = twin.loss(tokens, targets)
         loss.backward()
         # A bound of infinity clips nothing and still gives the norm.
-        norm = torch.nn.utils.clip_grad_norm_(params, math.inf if config.clip_norm is None else config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(
+            params, math.inf if config.clip_norm is None else config.clip_norm
+        )
         optimizer.step()
         losses.append(loss.item())
         norms.append(norm.item())

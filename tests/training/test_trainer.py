@@ -297,16 +297,20 @@ def test_stop_within_a_run_ends_it_after_the_step():
 def test_stop_from_another_thread():
     trainer = make_trainer()
     most = 20_000
+    ended = threading.Event()
 
     def stop_after_a_few():
-        while trainer.steps_done < 5:
+        while trainer.steps_done < 5 and not ended.is_set():
             pass
         trainer.stop()
 
     watcher = threading.Thread(target=stop_after_a_few)
     watcher.start()
-    history = trainer.run(steps=most)
-    watcher.join()
+    try:
+        history = trainer.run(steps=most)
+    finally:
+        ended.set()
+        watcher.join()
     assert 5 <= len(history) < most
     assert len(history) == trainer.steps_done
 

@@ -61,7 +61,10 @@ class ModelParts:
     loss: Part
 
     def replace(self, **swaps: Part) -> ModelParts:
-        """The same machine with some slots swapped. Raises ValueError naming a slot that does not exist, TypeError for no Part."""
+        """The same machine with some slots swapped.
+
+        Raises ValueError naming a slot that does not exist, TypeError for what is no Part.
+        """
         unknown = sorted(set(swaps) - set(SLOTS))
         if unknown:
             raise ValueError(f"no slot {', '.join(unknown)}; the slots are {', '.join(SLOTS)}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cllm_lab.model.activations import GradientSink
 from cllm_lab.model.transformer import Pass
-from tests.model.configurations import CASES, TABLES, Case, by_name
+from tests.model.configurations import CASES, TABLES, by_name
 from tests.model.parts.bench import B, Bench, C, D, F, H, T, V
 
 DTYPES = ("float32", "float64")
@@ -162,14 +162,23 @@ def new_pass(model):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("name", ["default", "dropout", "sinusoidal", "post-untied-gelu-sinusoidal", "no-attention"])
+@pytest.mark.parametrize(
+    "name", ["default", "dropout", "sinusoidal", "post-untied-gelu-sinusoidal", "no-attention"]
+)
 def test_a_used_pass_gives_the_bits_of_a_new_one(name, table, dtype):
     """Whatever the shapes of the batches before it, and whether they dropped or not."""
     case = by_name(name)
     model = case.model(table, dtype)
     rng = np.random.default_rng(0)
     kept = new_pass(model)
-    for shape, seed in [((2, 5), None), ((2, 5), 1), ((3, 2), 2), ((1, 1), None), ((2, 5), None), ((2, 4), 3)]:
+    for shape, seed in [
+        ((2, 5), None),
+        ((2, 5), 1),
+        ((3, 2), 2),
+        ((1, 1), None),
+        ((2, 5), None),
+        ((2, 4), 3),
+    ]:
         tokens, targets = rng.integers(0, case.config.vocab_size, (2, *shape))
         assert used(kept, tokens, targets, seed) == used(new_pass(model), tokens, targets, seed)
 
@@ -194,14 +203,16 @@ def test_a_pass_follows_parts_that_are_swapped_while_it_is_in_use():
     """A machine that runs may be given another part: nothing of the earlier part's buffers may show."""
     case = by_name("default")
     model = case.model("fast")
-    other = Case("sinusoidal", by_name("sinusoidal").config).model("fast")
+    swaps = {
+        "positions": by_name("sinusoidal").model("fast").parts.positions,
+        "activation": by_name("gelu").model("fast").parts.activation,
+    }
     tokens, targets = case.tokens_and_targets()
     kept = new_pass(model)
     used(kept, tokens, targets, None)
-    kept.run.parts = model.parts.replace(positions=other.parts.positions, activation=by_name("gelu").model("fast").parts.activation)
-    swapped = model.copy()
-    swapped.parts = kept.run.parts
-    assert used(kept, tokens, targets, None) == used(new_pass(swapped), tokens, targets, None)
+    kept.run.parts = model.parts.replace(**swaps)
+    expected = used(new_pass(model.swapped(**swaps)), tokens, targets, None)
+    assert used(kept, tokens, targets, None) == expected
 
 
 def test_a_kept_pass_writes_into_the_buffers_that_it_has():

@@ -131,10 +131,14 @@ def _kernel_inputs():
             (0,),
         ),
         "softmax_gradient": case(
-            lambda i, o: kernels.softmax_gradient(i[0], i[1], o[0]), lambda d: (three(d)[:2], three(d)[:1]), (0, 1)
+            lambda i, o: kernels.softmax_gradient(i[0], i[1], o[0]),
+            lambda d: (three(d)[:2], three(d)[:1]),
+            (0, 1),
         ),
         "tanh_gradient": case(
-            lambda i, o: kernels.tanh_gradient(i[0], i[1], o[0]), lambda d: (three(d)[:2], three(d)[:1]), (0, 1)
+            lambda i, o: kernels.tanh_gradient(i[0], i[1], o[0]),
+            lambda d: (three(d)[:2], three(d)[:1]),
+            (0, 1),
         ),
         "gelu_argument": case(
             lambda i, o: kernels.gelu_argument(i[0], i[1][0], i[1][1], o[0]),
@@ -150,7 +154,9 @@ def _kernel_inputs():
             (0, 1, 2, 3),
         ),
         "shift_logits": case(
-            lambda i, o: kernels.shift_logits(i[0], ids, *o), lambda d: (three(d)[:1], [rows(9, d), _line(d, 5)]), (0,)
+            lambda i, o: kernels.shift_logits(i[0], ids, *o),
+            lambda d: (three(d)[:1], [rows(9, d), _line(d, 5)]),
+            (0,),
         ),
         "cross_entropy": case(
             lambda i, o: (o[1].__setitem__(..., i[0]), kernels.cross_entropy(o[1], i[1], o[0])),
@@ -158,13 +164,17 @@ def _kernel_inputs():
             (0, 1),
         ),
         "cross_entropy_gradient": case(
-            lambda i, o: kernels.cross_entropy_gradient(i[0], ids, o[0]), lambda d: (three(d)[:1], three(d)[:1]), (0,)
+            lambda i, o: kernels.cross_entropy_gradient(i[0], ids, o[0]),
+            lambda d: (three(d)[:1], three(d)[:1]),
+            (0,),
         ),
         "gather_rows": case(
             lambda i, o: kernels.gather_rows(i[0], ids, o[0]), lambda d: (three(d)[:1], three(d)[:1]), (0,)
         ),
         "scatter_add_rows": case(
-            lambda i, o: kernels.scatter_add_rows(o[0], ids, i[0]), lambda d: (three(d)[:1], three(d)[:1]), (0,)
+            lambda i, o: kernels.scatter_add_rows(o[0], ids, i[0]),
+            lambda d: (three(d)[:1], three(d)[:1]),
+            (0,),
         ),
     }
 
@@ -211,5 +221,7 @@ def test_after_warming_up_no_machine_compiles_anything():
 
 def test_no_kernel_calls_another():
     """The cache of compiled code does not notice an edited callee, and would serve the old result."""
-    called = {name: set(kernel.py_func.__code__.co_names) & set(COMPILED) for name, kernel in COMPILED.items()}
+    called = {
+        name: set(kernel.py_func.__code__.co_names) & set(COMPILED) for name, kernel in COMPILED.items()
+    }
     assert {name: names for name, names in called.items() if names} == {}

@@ -102,7 +102,9 @@ def test_layer_norm_gives_rows_of_mean_0_and_variance_1(table, x):
     variance = x.var(axis=-1)
     assert np.allclose(y.mean(axis=-1), 0.0, atol=1e-9)
     # Epsilon takes its share: var / (var + epsilon), which is 1 but for rows of nearly equal numbers.
-    assert np.allclose(y.var(axis=-1), variance / (variance + bench.case.config.norm_epsilon), rtol=1e-6, atol=1e-9)
+    assert np.allclose(
+        y.var(axis=-1), variance / (variance + bench.case.config.norm_epsilon), rtol=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -210,7 +212,9 @@ def test_scores_are_scaled_products(table):
     bench = Bench("scores", table)
     q, k = rng().normal(size=(2, B, H, T, D))
     bench.site.saved.update(q=q, k=k)
-    assert np.allclose(bench.forward((q, k)), np.einsum("bhid,bhjd->bhij", q, k) / 2.0, rtol=1e-12, atol=1e-14)
+    assert np.allclose(
+        bench.forward((q, k)), np.einsum("bhid,bhjd->bhij", q, k) / 2.0, rtol=1e-12, atol=1e-14
+    )
     dscores = rng(1).normal(size=(B, H, T, T))
     dq, dk = bench.backward(dscores)
     assert np.allclose(dq, np.einsum("bhij,bhjd->bhid", dscores, k) / 2.0, rtol=1e-12, atol=1e-14)
@@ -255,7 +259,9 @@ def test_softmax_gradient_rows_sum_to_0_and_vanish_behind_the_mask(table):
     # A constant added to a row of scores changes no weight.
     assert np.allclose(dscores.sum(axis=-1), 0.0, atol=1e-14)
     assert (dscores[..., ~np.tri(T, dtype=bool)] == 0.0).all()
-    jacobian = np.einsum("bhij,jk->bhijk", weights, np.eye(T)) - np.einsum("bhij,bhik->bhijk", weights, weights)
+    jacobian = np.einsum("bhij,jk->bhijk", weights, np.eye(T)) - np.einsum(
+        "bhij,bhik->bhijk", weights, weights
+    )
     assert np.allclose(dscores, np.einsum("bhijk,bhij->bhik", jacobian, dweights), rtol=1e-12, atol=1e-15)
 
 
@@ -391,13 +397,17 @@ def test_the_gradient_of_the_loss_is_what_was_expected_minus_what_came(table):
     bench.forward(logits)
     dlogits, _ = bench.backward()
     assert np.allclose(bench.site.saved["probabilities"], softmax(logits, axis=-1), rtol=1e-13)
-    assert np.allclose(dlogits, (softmax(logits, axis=-1) - np.eye(V)[TARGETS]) / (B * T), rtol=1e-12, atol=1e-16)
+    assert np.allclose(
+        dlogits, (softmax(logits, axis=-1) - np.eye(V)[TARGETS]) / (B * T), rtol=1e-12, atol=1e-16
+    )
     assert np.allclose(dlogits.sum(axis=-1), 0.0, atol=1e-16)
 
 
 @given(losses=arrays.arrays(float, st.integers(1, 60), elements=st.floats(0, 30)))
 def test_the_mean_of_losses(losses):
-    assert reference.mean_of_losses(losses) == pytest.approx(math.fsum(losses) / len(losses), rel=1e-13, abs=1e-14)
+    assert reference.mean_of_losses(losses) == pytest.approx(
+        math.fsum(losses) / len(losses), rel=1e-13, abs=1e-14
+    )
 
 
 @given(loss=st.floats(0, 1e3), count=st.integers(1, 500))

@@ -88,7 +88,10 @@ def test_every_activation_before_a_swapped_part_keeps_its_bits(slot, first_chang
         y *= 3.0
         return y
 
-    before, after = model.forward(tokens), model.swapped(**{slot: replace(healthy, forward=tripled)}).forward(tokens)
+    before, after = (
+        model.forward(tokens),
+        model.swapped(**{slot: replace(healthy, forward=tripled)}).forward(tokens),
+    )
     assert after.names() == before.names()
     names = before.names()
     changed = [not np.array_equal(before[name], after[name]) for name in names]
@@ -101,7 +104,9 @@ def test_every_activation_before_a_swapped_part_keeps_its_bits(slot, first_chang
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_mistake_in_a_backward_pass_leaves_the_forward_pass_and_what_came_back_before_it(name, table, dtype):
+def test_a_mistake_in_a_backward_pass_leaves_the_forward_pass_and_what_came_back_before_it(
+    name, table, dtype
+):
     healthy, faulty = FAULTY.model(table, dtype), faulty_model(name, table, dtype)
     batch = (*FAULTY.tokens_and_targets(), FAULTY.dropout_seed)
     loss, grads = healthy.gradients(*batch)
@@ -126,7 +131,9 @@ def test_a_loss_may_act_on_the_final_hidden_state_alone_or_besides(table):
             dlogits, _ = model.parts.loss.backward(site)
             return dlogits if with_logits else None, extra if with_hidden else None
 
-        return model.swapped(loss=Part("planted", model.parts.loss.forward, backward)).gradients(*batch)[1].flat
+        return (
+            model.swapped(loss=Part("planted", model.parts.loss.forward, backward)).gradients(*batch)[1].flat
+        )
 
     logits_alone, hidden_alone = gradients(True, False), gradients(False, True)
     assert np.array_equal(logits_alone, model.gradients(*batch)[1].flat)
