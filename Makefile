@@ -28,7 +28,7 @@ test-library: .venv/.ready-test ## run the library's tests
 	$(VENV_PYTHON) -m pytest $(PYTEST_PARALLEL) --ignore=tests/parity
 
 test-notebooks: .venv/.ready-test ## run every notebook and compare its outputs with the recorded ones
-	$(VENV_PYTHON) -m pytest $(PYTEST_PARALLEL) --nbval --nbval-cell-timeout=120 notebooks
+	$(VENV_PYTHON) -m pytest $(PYTEST_PARALLEL) --nbval --nbval-cell-timeout=300 notebooks
 
 lint: .venv/.ready-lint ## check style and formatting, notebooks included
 	$(VENV_PYTHON) -m ruff check .

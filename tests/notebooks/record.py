@@ -26,7 +26,7 @@ from cllm_lab.resources import notebooks_path
 Notebook = dict[str, Any]
 
 MANIFEST = "manifest.json"
-CELL_TIMEOUT = 120.0
+CELL_TIMEOUT = 300.0
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
 KEPT_CELL_METADATA = ("editable", "jupyter", "tags")

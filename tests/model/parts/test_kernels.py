@@ -219,6 +219,14 @@ def test_after_warming_up_no_machine_compiles_anything():
     assert finished.returncode == 0, finished.stderr
 
 
+@pytest.mark.parametrize("kernel", sorted(COMPILED))
+def test_the_compiler_may_not_assume_that_all_numbers_are_finite(kernel):
+    """With "nnan" or "ninf" what it makes of a NaN is anything, even where it happens to be right today."""
+    allowed = COMPILED[kernel].targetoptions["fastmath"]
+    assert isinstance(allowed, set), "True stands for all flags"
+    assert not {"nnan", "ninf", "fast"} & allowed
+
+
 def test_no_kernel_calls_another():
     """The cache of compiled code does not notice an edited callee, and would serve the old result."""
     called = {
