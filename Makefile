@@ -10,9 +10,12 @@ VENV_PYTHON := .venv/bin/python
 PARITY_PYTHON := .venv-parity/bin/python
 PYTEST_PARALLEL := -n 2 --dist loadscope
 
+# Each of the two workers has a core: more threads of the linear algebra than that would only wait for each other.
+test-library test-notebooks: export OMP_NUM_THREADS ?= 1
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-library test-notebooks lint types notebooks evidence parity clean outdated
+.PHONY: help lab test test-library test-notebooks lint types notebooks evidence picture parity clean outdated
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +45,9 @@ notebooks: .venv/.ready-test ## execute the notebooks and record their outputs (
 
 evidence: .venv/.ready-lab ## repeat the long runs that the notebooks quote and store the results in data/ (20 minutes)
 	$(VENV_PYTHON) -m cllm_lab.training.evidence
+
+picture: .venv/.ready-lab ## draw the README's picture again (half a minute)
+	$(VENV_PYTHON) -c "from cllm_lab.views import readme_picture; print(readme_picture('data/readme_curve.png'))"
 
 parity: .venv-parity/.ready-parity ## compare the engine with PyTorch, in an environment of its own
 	$(PARITY_PYTHON) -m pytest tests/parity

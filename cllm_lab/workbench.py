@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
+from cllm_lab.files import replacing
 from cllm_lab.resources import notebooks_path
 
 # Hidden, so that it does not show in JupyterLab's file list.
@@ -82,7 +83,7 @@ def update_workbench(folder: str | os.PathLike[str]) -> WorkbenchReport:
         if origin is not None:
             record[name] = asdict(origin)
     report.withdrawn.extend(name for name in origins if (target / name).exists())
-    _write_atomically(target / _RECORD_NAME, json.dumps(record, indent=1).encode() + b"\n")
+    _write(target / _RECORD_NAME, json.dumps(record, indent=1).encode() + b"\n")
     return report
 
 
@@ -120,7 +121,7 @@ def _bring(
     """Bring one shipped file to `path`; return the shipped version that the file there now stems from."""
     shipped = _fingerprint(name, content)
     if not path.exists():
-        _write_atomically(path, content)
+        _write(path, content)
         report.new.append(name)
         return shipped
     present = _fingerprint(name, path.read_bytes())
@@ -132,7 +133,7 @@ def _bring(
     if only_run:
         if not untouched:
             report.set_aside.append(_set_aside(path, name))
-        _write_atomically(path, content)
+        _write(path, content)
         report.updated.append(name)
         return shipped
     changed = origin is None or origin.editable != shipped.editable
@@ -170,8 +171,7 @@ def _read_record(path: Path) -> dict[str, _Fingerprint]:
         ) from error
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)

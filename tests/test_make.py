@@ -25,6 +25,8 @@ case "$*" in
 *--version*) echo "Python VERSION" ;;
 "-m venv "*) echo venv >>calls; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
 "-m pip install "*) echo "pip $*" >>calls; if [ -e during-pip ]; then . ./during-pip; fi ;;
+"-m cllm_lab compile") ;;
+"-m pytest "*) echo "threads $OMP_NUM_THREADS" >>calls ;;
 *) echo "unexpected: $*" >&2; exit 1 ;;
 esac
 """
@@ -153,6 +155,15 @@ def test_a_python_that_is_named_is_used(ready: Checkout) -> None:
     assert ready.set_up(PYTHON="python3.12") == ["venv", "pip"]
     assert ready.set_up(PYTHON="python3.12") == []
     assert ready.set_up() == []
+
+
+@pytest.mark.parametrize("target", ["test-library", "test-notebooks"])
+@pytest.mark.parametrize(("given", "used"), [({}, "1"), ({"OMP_NUM_THREADS": "3"}, "3")])
+def test_each_worker_keeps_to_its_core(
+    ready: Checkout, target: str, given: dict[str, str], used: str
+) -> None:
+    assert ready.make(target, **given).returncode == 0
+    assert (ready.folder / "calls").read_text().splitlines()[-1] == f"threads {used}"
 
 
 def assert_refused(checkout: Checkout, complaint: str, **variables: str) -> None:

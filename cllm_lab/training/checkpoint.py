@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.numpy import save_file
 
 from cllm_lab.corpus.corpora import corpus_from_description
 from cllm_lab.corpus.source import TokenSource
+from cllm_lab.files import replacing
 from cllm_lab.model.config import ModelConfig, require_count
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts import by_name
@@ -83,7 +83,11 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             arrays[f"history.{field}"] = np.array(column, np.int64)
         else:
             arrays[f"history.{field}"] = np.array([np.nan if x is None else x for x in column], np.float64)
-    _write_atomically(Path(path), arrays, {_KEY: json.dumps(metadata)})
+    with replacing(path) as unfinished:
+        try:
+            save_file(arrays, unfinished, {_KEY: json.dumps(metadata)})
+        except SafetensorError as failed:
+            raise OSError(f"cannot write {path}: {failed}") from failed
 
 
 def load(
@@ -176,20 +180,3 @@ def _metadata(path: Path, text: str) -> dict[str, Any]:
             "Install a newer cllm_lab"
         )
     return metadata
-
-
-def _write_atomically(path: Path, arrays: dict[str, Array], metadata: dict[str, str]) -> None:
-    """Writes beside the target and moves into place, so that a crash leaves the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    temporary.touch(exist_ok=False)
-    mode = temporary.stat().st_mode
-    try:
-        save_file(arrays, temporary, metadata)
-        temporary.chmod(mode)  # safetensors lets only the owner read what it writes
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except SafetensorError as failed:
-        raise OSError(f"cannot write {path}: {failed}") from failed
-    finally:
-        temporary.unlink(missing_ok=True)

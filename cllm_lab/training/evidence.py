@@ -11,7 +11,6 @@ import math
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cllm_lab.corpus.corpora import Corpus, load_corpus
+from cllm_lab.files import replacing
 from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.transformer import Transformer
 from cllm_lab.resources import data_path
@@ -172,11 +172,8 @@ def collect(name: str, folder: Path, report: Report = print) -> Path:
         **EXPERIMENTS[name](report),
     }
     target = folder / f"evidence_{name}.json"
-    handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=1)
-        file.write("\n")
-    os.replace(temporary, target)
+    with replacing(target) as unfinished:
+        unfinished.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return target
 
 

@@ -10,7 +10,6 @@ import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -20,6 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.optimize import isotonic_regression
+
+from cllm_lab.files import replacing
 
 DPI = 100
 WORDS_WIDTH = 100
@@ -66,13 +67,8 @@ class Picture(Figure):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the PNG; an existing file is replaced only when the new one is complete."""
-        target = Path(path)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
+        with replacing(path) as unfinished:
             unfinished.write_bytes(self.png())
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     def __repr__(self) -> str:
         return f"Picture({self.words!r})"

@@ -21,6 +21,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from cllm_lab.files import replacing
 from cllm_lab.resources import notebooks_path
 
 Notebook = dict[str, Any]
@@ -71,9 +72,8 @@ def record(entry: Entry, folder: Path, entries: Iterable[Entry]) -> Path:
     )
     # A backend that the caller's environment names would keep figures out of the notebook.
     client.execute(env={name: value for name, value in os.environ.items() if name != "MPLBACKEND"})
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(as_text(normalise(executed, entry.slug, entries)), encoding="utf-8")
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        unfinished.write_text(as_text(normalise(executed, entry.slug, entries)), encoding="utf-8")
     return path
 
 

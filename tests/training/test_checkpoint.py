@@ -12,6 +12,7 @@ import pytest
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from cllm_lab import files
 from cllm_lab.corpus.corpora import Corpus, load_corpus
 from cllm_lab.corpus.source import CorpusError
 from cllm_lab.model.parts import Part, PartsTable
@@ -332,7 +333,7 @@ def fail_to_replace(monkeypatch):
     def replaced(source, target):
         raise OSError("no room")
 
-    monkeypatch.setattr(checkpoint.os, "replace", replaced)
+    monkeypatch.setattr(files.os, "replace", replaced)
 
 
 def fail_in_the_middle(monkeypatch, error):
