@@ -16,7 +16,7 @@ MODULES = {
 }
 # From the ground up: a room uses itself and those before it.
 ROOMS = ("corpus", "model", "lattice", "training", "faults", "clinic", "views")
-GROUND = ("cllm_lab.streams", "cllm_lab.resources")
+GROUND = ("cllm_lab.streams", "cllm_lab.resources", "cllm_lab.files")
 DRAWING = {"matplotlib", "ipywidgets", "IPython"}
 
 
