@@ -43,10 +43,10 @@ def loss_curve(
     series: dict[str, Series] = {}
     for name, run in runs.items():
         losses = _losses(name, run, by)
-        series[f"{name} {losses[-1]:.2f}"] = (range(1, len(losses) + 1), losses)
+        series[f"{name}: {losses[-1]:.2f}"] = (range(1, len(losses) + 1), losses)
         validation = _validation(run, by)
         if validation:
-            series[f"{name}, held out {validation[-1][1]:.2f}"] = (
+            series[f"{name}, held out: {validation[-1][1]:.2f}"] = (
                 [place for place, _ in validation],
                 [loss for _, loss in validation],
             )

@@ -39,7 +39,7 @@ def vital_signs(history: History, plateaus: Plateaus | None = None, title: str |
         label_y_axis(top, "loss (nats)")
         draw_lines(
             top,
-            {f"loss {losses[-1]:.2f}": (steps, losses)},
+            {f"loss: {losses[-1]:.2f}": (steps, losses)},
             {f"{name} {level:.2f}": level for name, level in known.items()},
             {},
         )

@@ -22,7 +22,7 @@ def drawn(picture):
 def test_epoch_means_and_plateaus_are_drawn() -> None:
     run = history([9.0, 9.0], epoch_loss=[5.5, 4.25])
     lines = drawn(loss_curve({"mine": run}, PLATEAUS))
-    assert lines["mine 4.25"] == [[1, 5.5], [2, 4.25]]
+    assert lines["mine: 4.25"] == [[1, 5.5], [2, 4.25]]
     assert {name: line[0][1] for name, line in lines.items() if "mine" not in name} == {
         "ln V 6.00": 6.0,
         "unigram entropy 5.00": 5.0,
@@ -32,7 +32,7 @@ def test_epoch_means_and_plateaus_are_drawn() -> None:
 
 def test_steps_are_drawn_where_asked_for() -> None:
     picture = loss_curve({"mine": history([3.0, 2.5, 2.0], epoch_loss=[2.5])}, by="step")
-    assert drawn(picture) == {"mine 2.00": [[1, 3.0], [2, 2.5], [3, 2.0]]}
+    assert drawn(picture) == {"mine: 2.00": [[1, 3.0], [2, 2.5], [3, 2.0]]}
     assert picture.axes[0].get_xlabel() == "step"
     assert picture.axes[0].get_ylabel() == "loss (nats per token)"
 
@@ -56,9 +56,9 @@ def test_held_out_losses_stand_beside_their_run() -> None:
     ]
     run = History(records, [2.5, 0.75])
     by_epoch = drawn(loss_curve({"mine": run}))
-    assert by_epoch["mine, held out 4.00"] == [[1, 3.25], [2, 4.0]]
+    assert by_epoch["mine, held out: 4.00"] == [[1, 3.25], [2, 4.0]]
     by_step = drawn(loss_curve({"mine": run}, by="step"))
-    assert by_step["mine, held out 5.00"] == [[1, 3.5], [2, 3.25], [4, 4.0], [5, 5.0]]
+    assert by_step["mine, held out: 5.00"] == [[1, 3.5], [2, 3.25], [4, 4.0], [5, 5.0]]
     assert describe_runs({"mine": run}).split("\n") == [
         "mine: starts at 2.50 nats, falls, ends at 0.8.",
         "mine, held out: starts at 3.25 nats, rises, ends at 4.0.",

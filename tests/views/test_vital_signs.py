@@ -20,7 +20,7 @@ def test_the_columns_of_a_real_run_are_drawn() -> None:
     top, middle, bottom = vital_signs(run, PLATEAUS, title="mine").axes
     frame = run.steps
     losses = drawn(top)
-    assert losses[f"loss {run.losses[-1]:.2f}"].tolist() == run.losses
+    assert losses[f"loss: {run.losses[-1]:.2f}"].tolist() == run.losses
     assert losses["unigram entropy 5.00"] == [5.0, 5.0]
     assert top.get_title(loc="left") == "mine"
     for group in ("embedding", "attention", "ff", "ln"):
