@@ -318,33 +318,37 @@ def test_a_failed_step_can_be_tried_again():
     assert bits(trainer) == bits(healthy)
 
 
-def poisoned(name, value, entries=1):
+def poisoned(name, value, from_step=1, calls_per_step=1):
+    """A gradient rule that puts a value into a tensor's gradient from some step on."""
+    calls = 0
+
     def rule(training_pass):
+        nonlocal calls
         grads = backpropagation(training_pass)
-        grads[name].flat[:entries] = value
+        if calls >= (from_step - 1) * calls_per_step:
+            grads[name].flat[0] = value
+        calls += 1
         return grads
 
     return rule
 
 
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}], ids=["plain", "accumulated"])
+@pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("clip_norm", [1.0, None])
-def test_a_gradient_that_is_not_finite_is_named(table, settings, value, clip_norm):
+def test_a_gradient_that_is_not_finite_is_named(table, accumulate, value, clip_norm):
+    rule = poisoned("layers.0.w_ff1", value, from_step=3, calls_per_step=accumulate)
     trainer = faulty(
-        "gradient_rule",
-        poisoned("layers.0.w_ff1", value),
-        model=make_model(table),
-        clip_norm=clip_norm,
-        **settings,
+        "gradient_rule", rule, model=make_model(table), clip_norm=clip_norm, accumulate=accumulate
     )
+    trainer.run(steps=2)
     before = bits(trainer)
     with pytest.raises(NonFiniteError) as caught:
         trainer.run(steps=1)
-    assert (caught.value.step, caught.value.tensor) == (1, "layers.0.w_ff1")
+    assert (caught.value.step, caught.value.tensor) == (3, "layers.0.w_ff1")
     assert "the first gradient that is not finite is layers.0.w_ff1" in str(caught.value)
-    assert_nothing_moved(trainer, {**before, "total_steps": 1})
+    assert_nothing_moved(trainer, {**before, "total_steps": 3})
 
 
 def test_a_loss_that_is_not_finite_is_named():
@@ -355,6 +359,16 @@ def test_a_loss_that_is_not_finite_is_named():
             attempt()
         assert caught.value.tensor == "loss"
         assert bits(trainer) == before
+
+
+def test_rows_that_cannot_be_told_leave_what_was_planned():
+    trainer = faulty("reported_loss", lambda loss, training_pass: math.nan)
+    trainer.at(1, learning_rate=0.5)
+    before = bits(trainer)
+    with pytest.raises(NonFiniteError):
+        trainer.tensor_rows(*a_batch(trainer))
+    assert bits(trainer) == before
+    assert before["changes"] == {1: {"learning_rate": 0.5}}
 
 
 @pytest.mark.parametrize("table", TABLES)
