@@ -16,6 +16,7 @@ from cllm_lab.model.parameters import Array, Parameters
 
 SAMPLE_SIZE = 100
 
+_BLOCK = 1024
 # Above this a sum of float32 squares has lost nothing that matters to squares too small for float32.
 _SAFE_SQUARE = 1e-24
 # A pre-norm block, from its output back to its input.
@@ -101,7 +102,12 @@ def _maximum(magnitudes: Array) -> float:
 @np.errstate(over="ignore")
 def norm(values: Array) -> float:
     """Euclidean norm of (n,); also right where the squares overflow, or vanish, in the values' own dtype."""
-    square = float(np.dot(values, values))
+    # By blocks, and not with np.dot: more accurate, and no threads that a busy machine makes wait for each other.
+    blocks = values[: values.size // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    rest = values[blocks.size :]
+    square = float(
+        np.einsum("ij,ij->i", blocks, blocks).sum(dtype=np.float64) + np.einsum("i,i->", rest, rest)
+    )
     if _SAFE_SQUARE < square < np.inf:
         return math.sqrt(square)
     largest = _maximum(np.abs(values))

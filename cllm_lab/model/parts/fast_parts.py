@@ -14,15 +14,27 @@ import numpy as np
 
 from cllm_lab.model.activations import Site
 from cllm_lab.model.parameters import Array
-from cllm_lab.model.parts import kernels
+from cllm_lab.model.parts import kernels, wiring
 from cllm_lab.model.parts import reference_parts as reference
 from cllm_lab.model.parts.table import Part, table
-from cllm_lab.model.parts.wiring import WIRING
+from cllm_lab.model.parts.threads import product_threads
 
 
 def _rows(x: Array) -> Array:
     """(..., N) as (rows, N), the form that products over all tokens at once and the kernels take."""
     return x.reshape(-1, x.shape[-1])
+
+
+def transformer_forward(tokens: Array, site: Site) -> Array:
+    """The wiring that both tables share, its products on as many threads as their size is worth."""
+    with product_threads(site.run.config, tokens.size):
+        return wiring.transformer_forward(tokens, site)
+
+
+def transformer_backward(dlogits: Array | None, dfinal_hidden: Array | None, site: Site) -> None:
+    """The same path backwards."""
+    with product_threads(site.run.config, site.run.tokens.size):
+        wiring.transformer_backward(dlogits, dfinal_hidden, site)
 
 
 def embedding_forward(tokens: Array, site: Site) -> Array:
@@ -313,7 +325,8 @@ def cross_entropy_backward(site: Site) -> tuple[Array | None, Array | None]:
 
 TABLE = table(
     "fast",
-    *WIRING,
+    *wiring.WIRING,
+    ("transformer", Part("transformer", transformer_forward, transformer_backward)),
     ("embedding", Part("lookup", embedding_forward, embedding_backward)),
     ("positions", Part("learned", learned_positions_forward, reference.learned_positions_backward)),
     ("positions", Part("sinusoidal", sinusoidal_positions_forward, reference.pass_on_backward)),
