@@ -37,6 +37,16 @@ def test_the_count_is_put_back_after_an_error() -> None:
     assert threads_of_blas() == 2
 
 
+def test_interleaved_steps_put_the_count_back_when_the_last_has_left() -> None:
+    first, second = product_threads(SMALL, 128), product_threads(SMALL, 128)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert threads_of_blas() == 1
+    second.__exit__(None, None, None)
+    assert threads_of_blas() == 2
+
+
 def test_the_largest_product_is_that_of_the_widest_matrix() -> None:
     base = lab.ModelConfig(vocab_size=7, d_model=8, n_heads=2, d_ff=9)
     assert largest_product(base, 5) == 5 * 8 * 24
