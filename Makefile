@@ -64,6 +64,7 @@ ENVIRONMENTS := .venv/.ready-lab .venv/.ready-test .venv/.ready-lint .venv-parit
 .venv/.ready-lab: EXTRAS := lab
 .venv/.ready-test: EXTRAS := lab,test
 .venv/.ready-lint: EXTRAS := lab,lint
+.venv/.ready-test .venv/.ready-lint: CONTAINS := .venv/.ready-lab
 .venv-parity/.ready-parity: EXTRAS := test,torch
 
 SHOW_VERSION := import platform; print(platform.python_version())
@@ -97,5 +98,5 @@ $(ENVIRONMENTS): pyproject.toml constraints.txt
 	touch $(@D)/.installing; \
 	$(@D)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"; status=$$?; \
 	rm $(@D)/.installing; \
-	[ $$status -ne 0 ] || touch $@; \
+	[ $$status -ne 0 ] || touch $@ $(CONTAINS); \
 	exit $$status

@@ -145,6 +145,13 @@ def test_a_moved_folder_is_set_up_again(ready: Checkout) -> None:
     assert ready.set_up() == ["venv", "pip"]
 
 
+@pytest.mark.parametrize("first", ["test", "lint"])
+def test_what_brings_the_lab_along_is_enough_for_it(checkout: Checkout, first: str) -> None:
+    checkout.add_python("python3", "3.11.7")
+    assert checkout.set_up(first) == ["venv", "pip"]
+    assert checkout.set_up("lab") == []
+
+
 def test_an_environment_whose_python_is_gone_is_set_up_again(ready: Checkout) -> None:
     (ready.folder / ".venv" / "bin" / "python").unlink()
     assert ready.set_up() == ["venv", "pip"]
