@@ -5,9 +5,11 @@
 PYTHON ?= python3
 LAB_ARGS ?=
 ONLY ?=
+BENCH_ARGS ?=
 
 VENV_PYTHON := .venv/bin/python
 PARITY_PYTHON := .venv-parity/bin/python
+BENCH_PYTHON := .venv-bench/bin/python
 PYTEST_PARALLEL := -n 2 --dist loadscope
 
 # Each of the two workers has a core: more threads of the linear algebra than that would only wait for each other.
@@ -15,7 +17,7 @@ test-library test-notebooks: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-library test-notebooks lint types notebooks evidence picture parity clean outdated
+.PHONY: help lab test test-library test-notebooks lint types notebooks evidence picture parity bench clean outdated
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -52,20 +54,26 @@ picture: .venv/.ready-lab ## draw the README's picture again (half a minute)
 parity: .venv-parity/.ready-parity ## compare the engine with PyTorch, in an environment of its own
 	$(PARITY_PYTHON) -m pytest tests/parity
 
+bench: .venv-bench/.ready-bench ## time the training step beside PyTorch's and JAX's (25 minutes; BENCH_ARGS="--quick")
+	$(BENCH_PYTHON) -m cllm_lab compile
+	$(BENCH_PYTHON) -m tests.bench $(BENCH_ARGS)
+
 clean: ## remove the environments and caches; your own work in workbench/ stays
-	rm -rf .venv .venv-parity .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-parity .venv-bench .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Setting up. An environment is current when its last installation came to its end, in this folder (its paths are
 # absolute), its Python still runs, and that Python is the one that PYTHON names, where somebody named one. While
 # .installing is there the environment is incomplete, however it looks to pip. One that is not current is made anew.
 
-ENVIRONMENTS := .venv/.ready-lab .venv/.ready-test .venv/.ready-lint .venv-parity/.ready-parity
+ENVIRONMENTS := .venv/.ready-lab .venv/.ready-test .venv/.ready-lint .venv-parity/.ready-parity \
+  .venv-bench/.ready-bench
 .venv/.ready-lab: EXTRAS := lab
 .venv/.ready-test: EXTRAS := lab,test
 .venv/.ready-lint: EXTRAS := lab,lint
 .venv/.ready-test .venv/.ready-lint: CONTAINS := .venv/.ready-lab
 .venv-parity/.ready-parity: EXTRAS := test,torch
+.venv-bench/.ready-bench: EXTRAS := bench,torch
 
 SHOW_VERSION := import platform; print(platform.python_version())
 NAMED_VERSION := $(if $(filter file,$(origin PYTHON)),,$(shell "$(PYTHON)" -c "$(SHOW_VERSION)" 2>/dev/null || echo none))
@@ -86,6 +94,7 @@ endef
 
 .venv/.ready-lab .venv/.ready-test .venv/.ready-lint: $(shell $(call is_current,.venv) || echo outdated)
 .venv-parity/.ready-parity: $(shell $(call is_current,.venv-parity) || echo outdated)
+.venv-bench/.ready-bench: $(shell $(call is_current,.venv-bench) || echo outdated)
 
 $(ENVIRONMENTS): pyproject.toml constraints.txt
 	@trap 'exit 130' INT TERM; \

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cllm_lab.training.generation import generate, repetition
     from cllm_lab.training.history import History, StepRecord, read_log
     from cllm_lab.training.trainer import Trainer
+    from cllm_lab.views.benchmark import benchmark, benchmark_bars, benchmark_curves
     from cllm_lab.views.curves import loss_curve, schedule_curves
     from cllm_lab.views.diagram import training_diagram
     from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
@@ -60,6 +61,9 @@ _HOMES = {
     "StepRecord": "cllm_lab.training.history",
     "read_log": "cllm_lab.training.history",
     "Trainer": "cllm_lab.training.trainer",
+    "benchmark": "cllm_lab.views.benchmark",
+    "benchmark_bars": "cllm_lab.views.benchmark",
+    "benchmark_curves": "cllm_lab.views.benchmark",
     "loss_curve": "cllm_lab.views.curves",
     "schedule_curves": "cllm_lab.views.curves",
     "training_diagram": "cllm_lab.views.diagram",

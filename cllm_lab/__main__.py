@@ -74,11 +74,14 @@ def _lab(folder: Path, launch: bool, jupyter_arguments: list[str]) -> int:
 
 
 def _compile() -> None:
+    from cllm_lab.model import compiled_pass
     from cllm_lab.model.parts import kernels
     from cllm_lab.training import optimizer_kernels
 
-    kernels.warm_up(print)
-    optimizer_kernels.warm_up(print)
+    for dtype in ("float32", "float64"):
+        kernels.warm_up(print, dtype)
+        optimizer_kernels.warm_up(print, dtype)
+    compiled_pass.warm_up(print)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ there, and logs each call of venv and pip.
 """
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -26,6 +27,7 @@ case "$*" in
 "-m venv "*) echo venv >>calls; mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
 "-m pip install "*) echo "pip $*" >>calls; if [ -e during-pip ]; then . ./during-pip; fi ;;
 "-m cllm_lab compile") ;;
+"-m tests.bench"*) echo "bench $*" >>calls ;;
 "-m pytest "*) echo "threads $OMP_NUM_THREADS" >>calls ;;
 *) echo "unexpected: $*" >&2; exit 1 ;;
 esac
@@ -173,8 +175,50 @@ def test_each_worker_keeps_to_its_core(
     assert (ready.folder / "calls").read_text().splitlines()[-1] == f"threads {used}"
 
 
+@pytest.mark.parametrize(("name", "extras"), [("parity", "test,torch"), ("bench", "bench,torch")])
+def test_what_needs_pytorch_has_an_environment_of_its_own(ready: Checkout, name: str, extras: str) -> None:
+    log = ready.folder / "calls"
+    log.unlink()
+    assert ready.make(name).returncode == 0
+    venv, pip, used = log.read_text().splitlines()
+    assert venv == "venv"
+    assert pip.endswith(f"-e .[{extras}]")
+    assert used.startswith({"parity": "threads", "bench": "bench"}[name])
+    assert (ready.folder / f".venv-{name}" / f".ready-{name}").exists()
+    log.unlink()
+    assert ready.make(name).returncode == 0
+    assert log.read_text().splitlines() == [used]
+    assert ready.set_up() == []
+
+
+def test_a_moved_folder_makes_every_environment_anew(ready: Checkout) -> None:
+    names = ("parity", "bench")
+    for name in names:
+        assert ready.make(name).returncode == 0
+    ready.folder = ready.folder.rename(ready.folder.with_name("another folder"))
+    for name in names:
+        (ready.folder / "calls").unlink(missing_ok=True)
+        assert ready.make(name).returncode == 0
+        assert (ready.folder / "calls").read_text().startswith("venv\npip")
+
+
+def test_the_benchmark_is_told_what_a_person_asks_of_it(ready: Checkout) -> None:
+    assert ready.make("bench", "BENCH_ARGS=--quick").returncode == 0
+    assert (ready.folder / "calls").read_text().splitlines()[-1] == "bench -m tests.bench --quick"
+
+
+def test_every_environment_is_cleaned_away_and_ignored() -> None:
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    environments = set(re.findall(r"(\.venv[a-z-]*)/\.ready", makefile))
+    assert environments == {".venv", ".venv-parity", ".venv-bench"}
+    (removed,) = re.findall(r"^\trm -rf (\.venv.*)$", makefile, re.MULTILINE)
+    assert environments <= set(removed.split())
+    ignored = (PROJECT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {f"/{name}/" for name in environments} <= set(ignored)
+
+
 def assert_refused(checkout: Checkout, complaint: str, **variables: str) -> None:
-    for target in ("lab", "test", "parity"):
+    for target in ("lab", "test", "parity", "bench"):
         done = checkout.make(target, **variables)
         assert done.returncode != 0
         said = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
@@ -207,6 +251,17 @@ def test_a_named_python_that_is_missing_leaves_the_environment_alone(ready: Chec
 def test_help_is_the_default_and_names_every_target_a_person_calls() -> None:
     listed = subprocess.run(["make"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     named = [line.split()[1] for line in listed.splitlines()]
-    for target in ("help", "lab", "test", "lint", "types", "notebooks", "evidence", "parity", "clean"):
+    for target in (
+        "help",
+        "lab",
+        "test",
+        "lint",
+        "types",
+        "notebooks",
+        "evidence",
+        "parity",
+        "bench",
+        "clean",
+    ):
         assert target in named
     assert all(len(line.split()) > 3 for line in listed.splitlines())

@@ -56,6 +56,11 @@ class TestRequirements:
             for name, specifier in bounds(extra).items():
                 assert {">=", "=="} & {part.operator for part in specifier}, name
 
+    def test_a_package_of_several_extras_has_one_bound(self) -> None:
+        named = [METADATA["dependencies"], *EXTRAS.values()]
+        found = [(name, specifier) for extra in named for name, specifier in bounds(extra).items()]
+        assert len(set(found)) == len(dict(found))
+
     def test_nbval_is_pinned_since_its_comparison_defines_the_notebook_tests(self) -> None:
         assert bounds(EXTRAS["test"])["nbval"] == SpecifierSet("==0.11.0")
 

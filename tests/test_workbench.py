@@ -240,11 +240,15 @@ class TestCommandLine:
         assert command_line.main(["lab", str(mine)]) == 1
         assert 'pip install "cllm_lab[lab]"' in capsys.readouterr().err
 
-    def test_compile_reports_each_kernel(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_compile_reports_each_kernel_once_for_each_dtype(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert command_line.main(["compile"]) == 0
-        named = capsys.readouterr().out
-        assert "layer_norm" in named
-        assert "adam" in named
+        said = capsys.readouterr()
+        assert said.err == ""
+        for dtype in ("float32", "float64"):
+            for name in ("layer_norm", "adam"):
+                assert sum(line.endswith(f" {name} ({dtype})") for line in said.out.splitlines()) == 1
 
     def test_nothing_asked_prints_the_help(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert command_line.main([]) == 0

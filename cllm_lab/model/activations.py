@@ -9,7 +9,7 @@ the array saved there under "weights".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from cllm_lab.model.parts.table import ModelParts
 
 OUTPUT = "output"
+
+# (a, b, out): out = a b.
+Product = Callable[[Array, Array, Array], object]
 
 
 class GradientSink:
@@ -50,12 +53,12 @@ class GradientSink:
             target[...] = value
             self._touched.add(name)
 
-    def add_product(self, name: str, a: Array, b: Array) -> None:
-        """d<name> += a @ b, written straight into the buffer when it is the first contribution."""
+    def add_product(self, name: str, a: Array, b: Array, product: Product = np.matmul) -> None:
+        """d<name> += a @ b, written straight into the buffer by ``product`` when it is the first contribution."""
         if name in self._touched:
             self.grads[name][...] += a @ b
         else:
-            np.matmul(a, b, out=self.grads[name])
+            product(a, b, self.grads[name])
             self._touched.add(name)
 
     def accumulator(self, name: str) -> Array:
@@ -158,9 +161,9 @@ class Site:
         """`GradientSink.add` for a tensor of this site."""
         self._sink().add(self.full(short), value)
 
-    def add_gradient_product(self, short: str, a: Array, b: Array) -> None:
+    def add_gradient_product(self, short: str, a: Array, b: Array, product: Product = np.matmul) -> None:
         """`GradientSink.add_product` for a tensor of this site."""
-        self._sink().add_product(self.full(short), a, b)
+        self._sink().add_product(self.full(short), a, b, product)
 
     def gradient_accumulator(self, short: str) -> Array:
         """`GradientSink.accumulator` for a tensor of this site."""

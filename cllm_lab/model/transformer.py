@@ -28,6 +28,7 @@ class Pass:
     """
 
     def __init__(self, model: Transformer, sink: GradientSink | None = None) -> None:
+        self.model = model
         self.run = Run(model.config, model.parts, model.dtype)
         self.root = Site("", "", model.params, self.run, sink)
         # Weak, since the root holds the run: a cycle would keep every buffer until the next garbage collection.

@@ -9,18 +9,15 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
-from cllm_lab.model.parts.kernels import FAST_MATH
+from cllm_lab.model.parts.jit import compiled, quiet
 from cllm_lab.training.optimizers import REFERENCE, Optimizer, UpdateSizes, bias_corrections
-
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST_MATH)
 
 # Squares are summed in the parameters' own dtype over a block, and blocks in float64.
 _BLOCK = 1024
 
 
-@_jit
+@compiled
 def _sgd(params, grads, rate):
     updates = 0.0
     squares = 0.0
@@ -38,7 +35,7 @@ def _sgd(params, grads, rate):
     return updates, squares
 
 
-@_jit
+@compiled
 def _momentum(params, grads, velocity, rate, scale, mu):
     updates = 0.0
     squares = 0.0
@@ -58,7 +55,7 @@ def _momentum(params, grads, velocity, rate, scale, mu):
     return updates, squares
 
 
-@_jit
+@compiled
 def _adam(params, grads, first, second, rate, scale, beta1, beta2, rest1, rest2, root_scale, epsilon, decay):
     """p -= decay p + rate m / (root_scale sqrt(v) + epsilon): all three kinds of Adam by their scalars.
 
@@ -82,6 +79,19 @@ def _adam(params, grads, first, second, rate, scale, beta1, beta2, rest1, rest2,
         updates += block_updates
         squares += block_squares
     return updates, squares
+
+
+@compiled
+def sum_of_squares(values):
+    """The twin of `diagnostics.sum_of_squares`."""
+    total = 0.0
+    for start in range(0, values.size, _BLOCK):
+        block = values[start : start + _BLOCK]
+        square = values.dtype.type(0.0)
+        for i in range(block.size):
+            square += block[i] * block[i]
+        total += square
+    return total
 
 
 def sgd(params, grads, moments, learning_rate, step, gradient_scale, config) -> UpdateSizes:
@@ -140,15 +150,17 @@ FAST: dict[str, Optimizer] = {
 }
 
 
+@quiet()
 def warm_up(report: Callable[[str], None], dtype: str = "float32") -> None:
     """Compiles every optimizer for a dtype, or loads it from the cache, naming each to ``report`` first."""
     one = np.dtype(dtype).type(1.0)
     line = np.ones(2, dtype)
     calls: tuple[tuple[Callable, tuple], ...] = (
+        (sum_of_squares, (line,)),
         (_sgd, (line.copy(), line, one)),
         (_momentum, (line.copy(), line, line.copy(), one, one, one)),
         (_adam, (line.copy(), line, line.copy(), line.copy(), *(one,) * 9)),
     )
     for number, (kernel, arguments) in enumerate(calls, start=1):
-        report(f"compiling {number}/{len(calls)} {kernel.__name__.strip('_')} update ({dtype})")
+        report(f"compiling {number}/{len(calls)} {kernel.__name__.strip('_')} ({dtype})")
         kernel(*arguments)

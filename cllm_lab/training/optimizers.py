@@ -26,6 +26,7 @@ import numpy as np
 
 from cllm_lab.model.parameters import Array
 from cllm_lab.training.config import TrainConfig
+from cllm_lab.training.diagnostics import sum_of_squares
 
 
 class UpdateSizes(NamedTuple):
@@ -124,3 +125,12 @@ def optimizers(table: str) -> Mapping[str, Optimizer]:
     from cllm_lab.training.optimizer_kernels import FAST
 
     return FAST
+
+
+def squares(table: str) -> Callable[[Array], float]:
+    """The sum of squares that goes with a parts table: `diagnostics.sum_of_squares` or its compiled twin."""
+    if table == "reference":
+        return sum_of_squares
+    from cllm_lab.training import optimizer_kernels
+
+    return optimizer_kernels.sum_of_squares

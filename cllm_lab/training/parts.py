@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from cllm_lab.corpus.batches import Batch, epoch_batches
 from cllm_lab.model.parameters import Parameters, TensorSpec
@@ -19,13 +19,16 @@ from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.optimizers import Optimizer, optimizers
 from cllm_lab.training.schedules import learning_rate
 
+if TYPE_CHECKING:
+    from cllm_lab.model.compiled_pass import CompiledPass
 
-def backpropagation(training_pass: Pass) -> Parameters:
+
+def backpropagation(training_pass: Pass | CompiledPass) -> Parameters:
     """The gradient rule: the gradient of the loss that was just taken, by the chain rule."""
     return training_pass.backward()
 
 
-def true_loss(loss: float, training_pass: Pass) -> float:
+def true_loss(loss: float, training_pass: Pass | CompiledPass) -> float:
     """The loss that is reported: the one whose gradient is followed."""
     return loss
 
@@ -48,15 +51,16 @@ class TrainingParts:
     """One part for each slot of a training step. The field names are the slots.
 
     ``batches`` (tokens, batch_size, sequence_length, shuffle, seed, epoch) -> list of batches;
-    ``gradient_rule`` (pass) -> gradients; ``reported_loss`` (loss, pass) -> nats;
+    ``gradient_rule`` (pass) -> gradients; ``reported_loss`` (loss, pass) -> nats, where the pass is a `Pass` unless
+    both are the healthy ones;
     ``clipping`` (norm, clip_norm) -> factor; ``schedule`` (step, config, total_steps) -> learning rate;
     ``trainable`` (specs) -> names; ``optimizer`` an `Optimizer`.
     """
 
     optimizer: Optimizer
     batches: Callable[..., list[Batch]] = epoch_batches
-    gradient_rule: Callable[[Pass], Parameters] = backpropagation
-    reported_loss: Callable[[float, Pass], float] = true_loss
+    gradient_rule: Callable[[Any], Parameters] = backpropagation
+    reported_loss: Callable[[float, Any], float] = true_loss
     clipping: Callable[[float, float | None], float] = clip_by_global_norm
     schedule: Callable[[int, TrainConfig, int | None], float] = learning_rate
     trainable: Callable[[Sequence[TensorSpec]], tuple[str, ...]] = every_tensor

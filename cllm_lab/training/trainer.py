@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +21,7 @@ from cllm_lab.corpus.source import TokenSource, require_vocabulary
 from cllm_lab.model.activations import Activations, GradientSink
 from cllm_lab.model.config import ConfigError, require_count
 from cllm_lab.model.parameters import GROUPS, Array, Parameters
+from cllm_lab.model.parts.threads import in_pieces
 from cllm_lab.model.transformer import Pass, Transformer
 from cllm_lab.streams import stream
 from cllm_lab.training import diagnostics
@@ -27,7 +29,18 @@ from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.diagnostics import NonFiniteError, TensorRow
 from cllm_lab.training.generation import generate
 from cllm_lab.training.history import History, StepLog, StepRecord
-from cllm_lab.training.parts import Fault, healthy_parts, sort_swaps, swap_training_parts
+from cllm_lab.training.optimizers import UpdateSizes, squares
+from cllm_lab.training.parts import (
+    Fault,
+    backpropagation,
+    healthy_parts,
+    sort_swaps,
+    swap_training_parts,
+    true_loss,
+)
+
+if TYPE_CHECKING:
+    from cllm_lab.model.compiled_pass import CompiledPass
 
 CHANGEABLE = ("learning_rate", "clip_norm", "min_learning_rate", "schedule", "warmup_steps", "total_steps")
 DIAGNOSTIC_EVERY = 5
@@ -92,6 +105,7 @@ class Trainer:
         self.model = model.swapped(**model_swaps)
         self.corpus = corpus
         self.parts = swap_training_parts(healthy_parts(model.table.name, self.config), training_swaps)
+        self._squares = squares(model.table.name)
         self.moments = {name: self.params.like() for name in self.parts.optimizer.moments}
         self.steps_done = 0
         self.epochs_done = 0
@@ -106,7 +120,7 @@ class Trainer:
         self._sink = GradientSink(self.params.like())
         self._sum = self.params.like() if self.config.accumulate > 1 else None
         self._step_grads = self._sink.grads
-        self._passes: dict[tuple[int, ...], Pass] = {}
+        self._passes: dict[tuple[int, int], Pass | CompiledPass] = {}
         self._log = (
             None
             if log is None
@@ -401,7 +415,7 @@ class Trainer:
             self.total_steps = self.config.total_steps or self.total_steps
         loss, grads, tokens = self._loss_and_gradients(batches, number)
         self._step_grads = grads
-        group_norms = {group: diagnostics.norm(grads.group(group)) for group in GROUPS}
+        group_norms = {group: self._norm(grads.group(group)) for group in GROUPS}
         grad_norm = math.hypot(*group_norms.values())
         if not math.isfinite(grad_norm):
             raise NonFiniteError(number, *diagnostics.first_non_finite_gradient(grads))
@@ -452,17 +466,23 @@ class Trainer:
 
     def _apply(self, grads: Parameters, rate: float, number: int, scale: float) -> tuple[float, float]:
         """Updates what is trainable; sums of squares of the update and of the parameters before it."""
-        update = before = 0.0
-        for place in self._trainable_slices():
-            moments = {name: moment.flat[place] for name, moment in self.moments.items()}
-            sizes = self.parts.optimizer.update(
-                self.params.flat[place], grads.flat[place], moments, rate, number, scale, self.config
-            )
-            update += sizes.update
-            before += sizes.parameters
-        return update, before
+        arrays = (self.params, grads, *self.moments.values())
 
-    def _trainable_slices(self) -> list[slice]:
+        def update(place: slice) -> UpdateSizes:
+            params, gradient, *moments = (array.flat[place] for array in arrays)
+            named = dict(zip(self.moments, moments, strict=True))
+            return self.parts.optimizer.update(params, gradient, named, rate, number, scale, self.config)
+
+        sizes = [size for stretch in self._stretches for size in in_pieces(update, stretch)]
+        return sum(size.update for size in sizes), sum(size.parameters for size in sizes)
+
+    def _norm(self, values: Array) -> float:
+        """Euclidean norm of (n,), a large array by several threads."""
+        norms = in_pieces(lambda piece: diagnostics.norm(values[piece], self._squares), slice(0, values.size))
+        return math.hypot(*norms)
+
+    @cached_property
+    def _stretches(self) -> list[slice]:
         """The stretches of the flat buffer that the optimizer updates, neighbours joined."""
         names = set(self.parts.trainable(self.params.specs))
         slices: list[slice] = []
@@ -475,14 +495,24 @@ class Trainer:
                 slices.append(place)
         return slices
 
-    def _pass(self, shape: tuple[int, ...]) -> Pass:
+    def _pass(self, shape: tuple[int, int]) -> Pass | CompiledPass:
         """The kept pass for batches of this shape; the oldest is dropped when there are many shapes."""
         found = self._passes.get(shape)
         if found is None:
             if len(self._passes) == MOST_KEPT_PASSES:
                 del self._passes[next(iter(self._passes))]
-            found = self._passes[shape] = Pass(self.model, self._sink)
+            found = self._passes[shape] = self._new_pass(shape)
         return found
+
+    def _new_pass(self, shape: tuple[int, int]) -> Pass | CompiledPass:
+        """The compiled pass where it can stand for the parts of this machine and of this step; else the parts."""
+        healthy = self.parts.gradient_rule is backpropagation and self.parts.reported_loss is true_loss
+        if healthy and self.model.table.name == "fast":
+            from cllm_lab.model import compiled_pass
+
+            if compiled_pass.suits(self.model, shape):
+                return compiled_pass.CompiledPass(self.model, self._sink.grads, shape)
+        return Pass(self.model, self._sink)
 
     def _dropout_rng(self, number: int, index: int) -> np.random.Generator | None:
         if self.model.config.dropout == 0.0:

@@ -1,5 +1,6 @@
 """Figures and tables: the only room that draws, and the only one that needs matplotlib and pandas."""
 
+from cllm_lab.views.benchmark import Benchmark, benchmark, benchmark_bars, benchmark_curves
 from cllm_lab.views.curves import describe_runs, loss_curve, schedule_curves
 from cllm_lab.views.diagram import training_diagram
 from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
@@ -12,8 +13,12 @@ from cllm_lab.views.update_sizes import update_size_curves, update_sizes
 from cllm_lab.views.vital_signs import vital_signs
 
 __all__ = [
+    "Benchmark",
     "Picture",
     "attention_maps",
+    "benchmark",
+    "benchmark_bars",
+    "benchmark_curves",
     "dependency",
     "dependency_maps",
     "describe_runs",

@@ -269,8 +269,8 @@ def test_work_is_done_in_place_and_the_gradient_is_left_alone(kind, table):
 def test_warm_up_names_each_kernel_and_compiles_it(dtype):
     lines = []
     optimizer_kernels.warm_up(lines.append, dtype)
-    names = ("sgd", "momentum", "adam")
-    assert lines == [f"compiling {n}/3 {name} update ({dtype})" for n, name in enumerate(names, start=1)]
+    names = ("sum_of_squares", "sgd", "momentum", "adam")
+    assert lines == [f"compiling {n}/4 {name} ({dtype})" for n, name in enumerate(names, start=1)]
     compiled = [
         (kernel, len(kernel.signatures))
         for kernel in (optimizer_kernels._sgd, optimizer_kernels._momentum, optimizer_kernels._adam)

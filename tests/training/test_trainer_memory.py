@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from cllm_lab.model.compiled_pass import CompiledPass
 from cllm_lab.model.transformer import Pass
 from cllm_lab.training.trainer import MOST_KEPT_PASSES
 from tests.training.machines import TABLES, TEXT, a_batch, make_model, make_trainer
@@ -24,9 +25,8 @@ def without_garbage_collection():
 
 def passes_of(trainer):
     gc.collect()
-    return [
-        found for found in gc.get_objects() if type(found) is Pass and found.run.parts is trainer.model.parts
-    ]
+    found = [each for each in gc.get_objects() if type(each) in (Pass, CompiledPass)]
+    return [each for each in found if each.model is trainer.model]
 
 
 @pytest.mark.parametrize("table", TABLES)

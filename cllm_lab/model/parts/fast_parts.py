@@ -16,6 +16,7 @@ from cllm_lab.model.activations import Site
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts import kernels, wiring
 from cllm_lab.model.parts import reference_parts as reference
+from cllm_lab.model.parts.products import product
 from cllm_lab.model.parts.table import Part, table
 from cllm_lab.model.parts.threads import product_threads
 
@@ -118,17 +119,17 @@ def linear_forward(x: Array, weight: str, bias: str, saved_as: str, site: Site) 
     """y = x W + b over all tokens at once."""
     W = site.params[weight]
     y = site.buffer(saved_as, (*x.shape[:-1], W.shape[1]))
-    np.matmul(_rows(x), W, out=_rows(y))
+    product(_rows(x), W, _rows(y))
     return np.add(y, site.params[bias], out=y)
 
 
 def linear_backward(dy: Array, x: Array, weight: str, bias: str, site: Site) -> Array:
     """dW = x^T dy;  db = sum dy;  dx = dy W^T."""
     W = site.params[weight]
-    site.add_gradient_product(weight, _rows(x).T, _rows(dy))
+    site.add_gradient_product(weight, _rows(x).T, _rows(dy), product)
     site.add_gradient(bias, _rows(dy).sum(axis=0))
     dx = site.scratch("d" + weight, x.shape)
-    np.matmul(_rows(dy), W.T, out=_rows(dx))
+    product(_rows(dy), W.T, _rows(dx))
     return dx
 
 
@@ -291,15 +292,15 @@ def _output_forward(x: Array, weight: str, site: Site) -> Array:
     site.saved["input"] = x
     W = site.params[weight]
     logits = site.buffer("output", (*x.shape[:-1], W.shape[0]))
-    np.matmul(_rows(x), W.T, out=_rows(logits))
+    product(_rows(x), W.T, _rows(logits))
     return logits
 
 
 def _output_backward(dlogits: Array, weight: str, site: Site) -> Array:
     x = site.saved["input"]
-    site.add_gradient_product(weight, _rows(dlogits).T, _rows(x))
+    site.add_gradient_product(weight, _rows(dlogits).T, _rows(x), product)
     dx = site.scratch("dx", x.shape)
-    np.matmul(_rows(dlogits), site.params[weight], out=_rows(dx))
+    product(_rows(dlogits), site.params[weight], _rows(dx))
     return dx
 
 

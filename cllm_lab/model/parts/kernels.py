@@ -11,14 +11,11 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
-# NaN must stay NaN, so "nnan" and "ninf" are left out; the rest lets sums run in vector registers.
-FAST_MATH = {"reassoc", "contract", "arcp", "nsz"}
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST_MATH)
+from cllm_lab.model.parts.jit import compiled, quiet
 
 
-@_jit
+@compiled
 def layer_norm(x, gamma, beta, epsilon, normalised, rstd, y):
     """n = (x - mean) / sqrt(var + eps);  y = gamma n + beta, row by row; ``rstd`` has one entry a row."""
     rows, columns = x.shape
@@ -39,7 +36,7 @@ def layer_norm(x, gamma, beta, epsilon, normalised, rstd, y):
             y[r, c] = gamma[c] * n + beta[c]
 
 
-@_jit
+@compiled
 def layer_norm_gradient(dy, normalised, rstd, gamma, dx, dgamma, dbeta):
     """dx = rstd (dn - mean(dn) - n mean(dn n)), dn = dy gamma; dgamma and dbeta are overwritten."""
     rows, columns = dy.shape
@@ -61,7 +58,7 @@ def layer_norm_gradient(dy, normalised, rstd, gamma, dx, dgamma, dbeta):
             dx[r, c] = rstd[r] * (dy[r, c] * gamma[c] - mean_dn - normalised[r, c] * mean_dn_n)
 
 
-@_jit
+@compiled
 def masked_shift(scores, visible, shifted):
     """scores (N, T, T) minus the largest visible entry of their row; -inf where ``visible`` (T, T) is False."""
     for n in range(scores.shape[0]):
@@ -74,7 +71,7 @@ def masked_shift(scores, visible, shifted):
                 shifted[n, i, j] = scores[n, i, j] - largest if visible[i, j] else -np.inf
 
 
-@_jit
+@compiled
 def normalise_rows(values):
     """Each row divided by its sum, in place."""
     for r in range(values.shape[0]):
@@ -86,7 +83,7 @@ def normalise_rows(values):
             values[r, c] *= inverse
 
 
-@_jit
+@compiled
 def softmax_gradient(dweights, weights, dscores):
     """dS = A (dA - sum(dA A)), row by row."""
     for r in range(weights.shape[0]):
@@ -97,7 +94,7 @@ def softmax_gradient(dweights, weights, dscores):
             dscores[r, c] = weights[r, c] * (dweights[r, c] - total)
 
 
-@_jit
+@compiled
 def tanh_gradient(dhidden, hidden, dpre):
     """dh (1 - tanh^2)."""
     for r in range(hidden.shape[0]):
@@ -105,7 +102,7 @@ def tanh_gradient(dhidden, hidden, dpre):
             dpre[r, c] = dhidden[r, c] * (hidden.dtype.type(1.0) - hidden[r, c] * hidden[r, c])
 
 
-@_jit
+@compiled
 def gelu_argument(pre, scale, cubic, argument):
     """u = scale (h + cubic h^3); ``scale`` and ``cubic`` have the dtype of ``pre``."""
     for r in range(pre.shape[0]):
@@ -114,7 +111,7 @@ def gelu_argument(pre, scale, cubic, argument):
             argument[r, c] = scale * (h + cubic * h * h * h)
 
 
-@_jit
+@compiled
 def gelu_gate(pre, gate, hidden):
     """h (1 + gate) / 2."""
     half, one = pre.dtype.type(0.5), pre.dtype.type(1.0)
@@ -123,7 +120,7 @@ def gelu_gate(pre, gate, hidden):
             hidden[r, c] = half * pre[r, c] * (one + gate[r, c])
 
 
-@_jit
+@compiled
 def gelu_gradient(dhidden, pre, gate, scale, cubic, dpre):
     """dh ((1 + gate) + h (1 - gate^2) scale (1 + 3 cubic h^2)) / 2."""
     half, one, three = pre.dtype.type(0.5), pre.dtype.type(1.0), pre.dtype.type(3.0)
@@ -134,7 +131,7 @@ def gelu_gradient(dhidden, pre, gate, scale, cubic, dpre):
             dpre[r, c] = dhidden[r, c] * half * (one + g + h * (one - g * g) * slope)
 
 
-@_jit
+@compiled
 def shift_logits(logits, targets, shifted, at_target):
     """Logits minus the maximum of their row; ``at_target`` gets the shifted logit of each row's target."""
     for r in range(logits.shape[0]):
@@ -147,7 +144,7 @@ def shift_logits(logits, targets, shifted, at_target):
         at_target[r] = shifted[r, targets[r]]
 
 
-@_jit
+@compiled
 def cross_entropy(exponentials, at_target, losses):
     """ln(sum) - shifted target logit of each row, in float64; the rows are normalised in place."""
     for r in range(exponentials.shape[0]):
@@ -160,7 +157,7 @@ def cross_entropy(exponentials, at_target, losses):
             exponentials[r, v] *= inverse
 
 
-@_jit
+@compiled
 def cross_entropy_gradient(probabilities, targets, dlogits):
     """(softmax - onehot) / rows."""
     scale = probabilities.dtype.type(1.0 / probabilities.shape[0])
@@ -170,7 +167,7 @@ def cross_entropy_gradient(probabilities, targets, dlogits):
         dlogits[r, targets[r]] -= scale
 
 
-@_jit
+@compiled
 def gather_rows(table, ids, rows):
     """rows[r] = table[ids[r]]."""
     for r in range(ids.shape[0]):
@@ -178,7 +175,7 @@ def gather_rows(table, ids, rows):
             rows[r, c] = table[ids[r], c]
 
 
-@_jit
+@compiled
 def scatter_add_rows(table, ids, rows):
     """table[ids[r]] += rows[r], for every r in turn."""
     for r in range(ids.shape[0]):
@@ -186,6 +183,7 @@ def scatter_add_rows(table, ids, rows):
             table[ids[r], c] += rows[r, c]
 
 
+@quiet()
 def warm_up(report: Callable[[str], None], dtype: str = "float32") -> None:
     """Compiles every kernel for a dtype, or loads it from the cache, naming each to ``report`` first."""
     one = np.dtype(dtype).type(1.0)

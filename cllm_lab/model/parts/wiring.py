@@ -5,6 +5,8 @@ B batch, T positions, C = d_model, V vocabulary.
 
 from __future__ import annotations
 
+import numpy as np
+
 from cllm_lab.model.activations import Site
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts.table import Part
@@ -32,7 +34,7 @@ def transformer_backward(dlogits: Array | None, dfinal_hidden: Array | None, sit
     if dlogits is not None:
         dx = parts.output.backward(dlogits, site.child("logits"))
         if dfinal_hidden is not None:
-            dx = dx + dfinal_hidden
+            dx = _sum(dx, dfinal_hidden, "dfinal_hidden", site)
     if dx is None:
         return
     if config.norm == "pre":
@@ -66,12 +68,12 @@ def pre_norm_block_backward(dy: Array, site: Site) -> Array:
     dx, dbranch = parts.residual.backward(dy, site.child("residual2"))
     dbranch = parts.dropout.backward(dbranch, site.child("dropout2"))
     dnormed = parts.feed_forward.backward(dbranch, site.child("ff"))
-    dx = dx + parts.norm.backward(dnormed, site.child("ln2"))
+    dx = _sum(dx, parts.norm.backward(dnormed, site.child("ln2")), "dx2", site)
     if site.run.config.attention != "none":
         dx, dbranch = parts.residual.backward(dx, site.child("residual1"))
         dbranch = parts.dropout.backward(dbranch, site.child("dropout1"))
         dnormed = parts.attention.backward(dbranch, site.child("attention"))
-        dx = dx + parts.norm.backward(dnormed, site.child("ln1"))
+        dx = _sum(dx, parts.norm.backward(dnormed, site.child("ln1")), "dx1", site)
     return dx
 
 
@@ -97,12 +99,12 @@ def post_norm_block_backward(dy: Array, site: Site) -> Array:
     dx = parts.norm.backward(dy, site.child("ln2"))
     dx, dbranch = parts.residual.backward(dx, site.child("residual2"))
     dbranch = parts.dropout.backward(dbranch, site.child("dropout2"))
-    dx = dx + parts.feed_forward.backward(dbranch, site.child("ff"))
+    dx = _sum(dx, parts.feed_forward.backward(dbranch, site.child("ff")), "dx2", site)
     if site.run.config.attention != "none":
         dx = parts.norm.backward(dx, site.child("ln1"))
         dx, dbranch = parts.residual.backward(dx, site.child("residual1"))
         dbranch = parts.dropout.backward(dbranch, site.child("dropout1"))
-        dx = dx + parts.attention.backward(dbranch, site.child("attention"))
+        dx = _sum(dx, parts.attention.backward(dbranch, site.child("attention")), "dx1", site)
     return dx
 
 
@@ -131,6 +133,11 @@ def attention_backward(dy: Array, site: Site) -> Array:
 def no_attention_forward(x: Array, site: Site) -> Array:
     """Never called: a block without attention leaves its sub-layer out, norm and residual included."""
     raise RuntimeError("attention='none' leaves the sub-layer out; the block must not call it")
+
+
+def _sum(a: Array, b: Array, name: str, site: Site) -> Array:
+    """a + b, in an array that is kept for the next pass."""
+    return np.add(a, b, out=site.scratch(name, a.shape))
 
 
 WIRING = (

@@ -1,0 +1,118 @@
+"""What a step costs besides its arithmetic: arrays, bits that wander, and other trainers in the way."""
+
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import cllm_lab as lab
+from cllm_lab.model.compiled_pass import CompiledPass
+from cllm_lab.model.transformer import Pass
+from tests.training.machines import Fault, a_batch, bits, make_model, make_trainer
+
+WIDE = {"d_model": 128, "n_heads": 4, "n_layers": 2, "vocab_size": 611, "context_length": 32}
+# By what makes the machine's step take another path.
+PATHS = {
+    "compiled": ({}, (4, 32)),
+    "parts": ({"norm": "post"}, (4, 32)),
+    "large products": ({"vocab_size": 12_000}, (4, 32)),
+}
+
+
+def trainer_of(path, **settings):
+    special, shape = PATHS[path]
+    trainer = make_trainer(make_model(**{**WIDE, **special}), sequence_length=8, **settings)
+    return trainer, a_batch(trainer, shape=shape)
+
+
+def kept_pass(trainer):
+    (kept,) = trainer._passes.values()
+    return kept
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_step_allocates_next_to_nothing(path):
+    trainer, batch = trainer_of(path)
+    for _ in range(3):
+        trainer.step(*batch)
+    tracemalloc.start()
+    try:
+        start, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        trainer.step(*batch)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    one_activation = batch[0].size * WIDE["d_model"] * 4
+    assert peak - start < one_activation
+
+
+def test_a_healthy_small_machine_trains_with_the_compiled_pass():
+    trainer, batch = trainer_of("compiled")
+    trainer.step(*batch)
+    assert type(kept_pass(trainer)) is CompiledPass
+
+
+@pytest.mark.parametrize("path", ["parts", "large products"])
+def test_any_other_machine_trains_through_its_parts(path):
+    trainer, batch = trainer_of(path)
+    trainer.step(*batch)
+    assert type(kept_pass(trainer)) is Pass
+
+
+@pytest.mark.parametrize(
+    ("slot", "part"),
+    [
+        ("gradient_rule", lambda training_pass: training_pass.backward()),
+        ("reported_loss", lambda loss, training_pass: loss),
+    ],
+)
+def test_a_swapped_part_of_the_step_that_may_read_activations_gets_them(slot, part):
+    trainer = make_trainer(faults=(Fault("same", {slot: part}),))
+    trainer.step(*a_batch(trainer))
+    assert type(kept_pass(trainer)) is Pass
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_same_seed_gives_the_same_bits(path):
+    results = []
+    for _ in range(2):
+        trainer, batch = trainer_of(path)
+        for _ in range(5):
+            trainer.step(*batch)
+        results.append(bits(trainer))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_trainers_in_several_python_threads_do_not_disturb_each_other(path):
+    def train(number, results):
+        trainer, batch = trainer_of(path, seed=number)
+        for _ in range(6):
+            trainer.step(*batch)
+        results[number] = bits(trainer)
+
+    alone: dict[int, dict] = {}
+    for number in range(2):
+        train(number, alone)
+    together: dict[int, dict] = {}
+    threads = [threading.Thread(target=train, args=(number, together)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert together == alone
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("tensor", ["token_embedding", "layers.1.w_ff2"])
+def test_a_number_that_is_none_ends_the_step_before_anything_is_updated(path, tensor):
+    trainer, batch = trainer_of(path)
+    trainer.step(*batch)
+    trainer.params[tensor][:, 5] = np.nan
+    before = trainer.params.flat.copy()
+    with pytest.raises(lab.NonFiniteError) as error:
+        trainer.step(*batch)
+    assert error.value.tensor == ("embedding" if tensor == "token_embedding" else "layers.1.ff")
+    assert np.array_equal(trainer.params.flat, before, equal_nan=True)
