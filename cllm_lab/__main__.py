@@ -1,6 +1,7 @@
 """The command line: `python -m cllm_lab lab`, `python -m cllm_lab compile`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -67,6 +68,10 @@ def _lab(folder: Path, launch: bool, jupyter_arguments: list[str]) -> int:
         return 1
     from jupyterlab.labapp import LabApp
 
+    from cllm_lab.model.parts.threads import ENVIRONMENT
+
+    for name, value in ENVIRONMENT.items():  # kernels inherit it
+        os.environ.setdefault(name, value)
     first = first_notebook()
     page = "/lab" if first is None else f"/lab/tree/{first}"
     LabApp.launch_instance([str(folder), f"--LabApp.default_url={page}", *jupyter_arguments])

@@ -1,6 +1,7 @@
 """The working copy of the notebooks, and the command that makes it and opens JupyterLab there."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from jupyterlab.labapp import LabApp
 
 from cllm_lab import __main__ as command_line
 from cllm_lab import workbench
+from cllm_lab.model.parts.threads import ENVIRONMENT
 from cllm_lab.workbench import WorkbenchError, WorkbenchReport, update_workbench
 
 TOUR = "00_tour.ipynb"
@@ -196,6 +198,10 @@ class TestCommandLine:
     @pytest.fixture(autouse=True)
     def launched(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         launches: list[list[str]] = []
+        for name in ENVIRONMENT:
+            # Set first, so that it is put back afterwards whatever the command does to it.
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
         monkeypatch.setattr(LabApp, "launch_instance", launches.append)
         return launches
 
@@ -205,6 +211,13 @@ class TestCommandLine:
         assert command_line.main(["lab", str(mine), "--no-browser", "--port", "8890"]) == 0
         assert launched == [[str(mine), OPEN_TOUR, "--no-browser", "--port", "8890"]]
         assert f"{TOUR}: new" in capsys.readouterr().out
+
+    def test_lab_starts_kernels_whose_products_do_not_spin_for_long(
+        self, shipped: Path, mine: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KMP_BLOCKTIME", "7")
+        assert command_line.main(["lab", str(mine)]) == 0
+        assert {name: os.environ[name] for name in ENVIRONMENT} == {**ENVIRONMENT, "KMP_BLOCKTIME": "7"}
 
     def test_without_a_folder_the_options_still_reach_jupyterlab(
         self, shipped: Path, tmp_path: Path, launched: list[list[str]], monkeypatch: pytest.MonkeyPatch

@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 
-from cllm_lab.corpus.batches import Batch
 from cllm_lab.corpus.languages import ConstantLanguage
 from cllm_lab.model.parameters import GROUPS
-from cllm_lab.training import diagnostics
 from cllm_lab.training.trainer import Trainer
 from tests.bench.machines import Machine
 
@@ -26,13 +24,19 @@ class OurStep:
         """One clipped update on the next batch; its loss in nats."""
         return self._trainer.step(*next(self._batches)).loss
 
-    # The step taken apart. These lines follow the trainer's own and reach into it; its forward and backward pass
-    # are one call.
+    # The step taken apart, for machines that train through their parts: the compiled pass is one call. These lines
+    # follow the trainer's own and reach into it.
 
-    def forward_and_backward(self) -> None:
-        """Loss and gradient of the next batch."""
-        number = self._trainer.steps_done + 1
-        _, self._grads, _ = self._trainer._loss_and_gradients([Batch(*next(self._batches))], number)
+    def forward(self) -> None:
+        """The loss of the next batch."""
+        tokens, targets = next(self._batches)
+        self._pass = self._trainer._pass(tokens.shape)
+        self._pass.forward(tokens)
+        self._pass.loss(targets)
+
+    def backward(self) -> None:
+        """Its gradient."""
+        self._grads = self._pass.backward()
 
     def update(self) -> None:
         """The clipped update along that gradient."""

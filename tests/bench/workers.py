@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from cllm_lab.model.parts.products import VARIABLE as BLAS_VARIABLE
+from cllm_lab.model.parts.threads import ENVIRONMENT
 from tests.bench.machines import Machine
 
 FIRST_LOSSES = 3
@@ -33,7 +34,7 @@ FOLDERS = (
     re.compile(r"(^|[\s(=\[])(?:[A-Za-z]:)?[\\/]\S*[\\/]"),
 )
 # A contender has those of these methods that it can be told to do apart.
-PHASES = ("forward", "backward", "forward_and_backward", "update")
+PHASES = ("forward", "backward", "update")
 
 
 class Contender(Protocol):
@@ -60,8 +61,9 @@ class Entry:
 _TORCH, _JAX, _OURS, _PRODUCTS = (
     f"tests.bench.{name}" for name in ("torch_peer", "jax_peer", "ours", "products")
 )
-_NUMPY: dict[str, Any] = {"environment": {BLAS_VARIABLE: "numpy"}}
-_MKL: dict[str, Any] = {"environment": {BLAS_VARIABLE: "mkl"}, "blas": "mkl"}
+# As a notebook's kernel is started.
+_NUMPY: dict[str, Any] = {"environment": {BLAS_VARIABLE: "numpy", **ENVIRONMENT}}
+_MKL: dict[str, Any] = {"environment": {BLAS_VARIABLE: "mkl", **ENVIRONMENT}, "blas": "mkl"}
 
 OURS = "cllm_lab"
 EAGER = "PyTorch eager"

@@ -25,6 +25,11 @@ from threadpoolctl import ThreadpoolController
 from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.parts.products import load_library
 
+# What a process should start with that trains large machines. The threads of the linear algebra libraries wait for
+# the next product by spinning, by default for 0.03 and 0.2 seconds; the optimizer, which comes after the last
+# product, then has to share the second core. 2^20 cycles and a millisecond are enough between two products.
+ENVIRONMENT = {"OPENBLAS_THREAD_TIMEOUT": "20", "KMP_BLOCKTIME": "1"}
+
 # Multiply-adds of one product; about a millisecond on one core.
 SMALL_PRODUCT = 50_000_000
 # Numbers that a pass of an optimizer takes about a millisecond for.
