@@ -72,8 +72,8 @@ ENVIRONMENTS := .venv/.ready-lab .venv/.ready-test .venv/.ready-lint .venv-parit
 .venv/.ready-test: EXTRAS := lab,test
 .venv/.ready-lint: EXTRAS := lab,lint
 .venv/.ready-test .venv/.ready-lint: CONTAINS := .venv/.ready-lab
-.venv-parity/.ready-parity: EXTRAS := test,torch
-.venv-bench/.ready-bench: EXTRAS := bench,torch
+.venv-parity/.ready-parity: EXTRAS := test,torch,mkl
+.venv-bench/.ready-bench: EXTRAS := bench,torch,mkl
 
 SHOW_VERSION := import platform; print(platform.python_version())
 NAMED_VERSION := $(if $(filter file,$(origin PYTHON)),,$(shell "$(PYTHON)" -c "$(SHOW_VERSION)" 2>/dev/null || echo none))

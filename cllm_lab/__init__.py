@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from cllm_lab.clinic.exercises import check_exercise
+    from cllm_lab.clinic.part_times import part_times
     from cllm_lab.corpus.corpora import Corpus, load_corpus
     from cllm_lab.corpus.languages import ConstantLanguage, InductionLanguage, MarkovLanguage
     from cllm_lab.corpus.source import CorpusError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cllm_lab.views.diagram import training_diagram
     from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
     from cllm_lab.views.lines import line_chart
+    from cllm_lab.views.part_times import part_time_bars
     from cllm_lab.views.stream import stream_figure, stream_norms
     from cllm_lab.views.tables import memory_table, tensor_table
     from cllm_lab.views.update_sizes import update_size_curves
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "check_exercise": "cllm_lab.clinic.exercises",
+    "part_times": "cllm_lab.clinic.part_times",
     "Corpus": "cllm_lab.corpus.corpora",
     "load_corpus": "cllm_lab.corpus.corpora",
     "ConstantLanguage": "cllm_lab.corpus.languages",
@@ -71,6 +74,7 @@ _HOMES = {
     "dependency": "cllm_lab.views.heatmaps",
     "dependency_maps": "cllm_lab.views.heatmaps",
     "line_chart": "cllm_lab.views.lines",
+    "part_time_bars": "cllm_lab.views.part_times",
     "stream_figure": "cllm_lab.views.stream",
     "stream_norms": "cllm_lab.views.stream",
     "memory_table": "cllm_lab.views.tables",

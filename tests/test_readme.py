@@ -6,7 +6,9 @@ import json
 import re
 from pathlib import Path
 
+import cllm_lab as lab
 from cllm_lab.training.evidence import summary
+from cllm_lab.views.benchmark import benchmark_summary
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +26,10 @@ def test_the_six_lines_print_what_is_shown() -> None:
 
 def test_the_figures_of_the_long_runs_are_the_stored_ones() -> None:
     assert f"<!-- evidence -->\n{summary()}\n<!-- /evidence -->" in README
+
+
+def test_the_figures_of_the_benchmark_are_the_stored_ones() -> None:
+    assert f"<!-- benchmark -->\n{benchmark_summary(lab.benchmark())}\n<!-- /benchmark -->" in README
 
 
 def test_every_notebook_is_listed_with_its_minutes() -> None:

@@ -15,27 +15,29 @@ from cllm_lab.model.parts import pass_kernels as kernels
 from cllm_lab.model.parts.jit import quiet
 from cllm_lab.model.parts.reference_parts import GELU_CUBIC, GELU_SCALE, sinusoid
 from cllm_lab.model.parts.threads import (
-    SMALL_PRODUCT,
     available_threads,
     in_pieces,
-    largest_product,
-    product_threads,
+    largest_matrix,
+    one_product_thread,
     run_together,
 )
 from cllm_lab.model.transformer import Pass, Transformer
 
 # Multiply-adds of a step that are worth a thread; about half a millisecond on one core.
 WORTH_A_THREAD = 20_000_000
+# Entries of a weight matrix.
+LARGE_MATRIX = 400_000
 OUTSIDE_LAYERS = (
     "token_embedding", "position_embedding", "output_embedding", "ln_final.gamma", "ln_final.beta"
 )  # fmt: skip
 
 
-def suits(model: Transformer, shape: tuple[int, ...]) -> bool:
-    """Whether the compiled pass can stand for the parts of a machine on batches of a shape, and is faster.
+def suits(model: Transformer) -> bool:
+    """Whether the compiled pass can stand for the parts of a machine, and is faster.
 
     It is one fixed wiring, pre-norm with attention, of the fast table's own parts, in float32 and without dropout.
-    Where products are so large that only they take time, parts and a library with all its threads do better.
+    Where a matrix is so large that reading it for each share costs more than sharing saves, the parts do better, with
+    a library that gives all its threads to each product.
     """
     config = model.config
     return (
@@ -45,7 +47,7 @@ def suits(model: Transformer, shape: tuple[int, ...]) -> bool:
         and config.norm == "pre"
         and config.attention == "multi-head"
         and config.dropout == 0.0
-        and largest_product(config, int(np.prod(shape))) <= SMALL_PRODUCT
+        and largest_matrix(config) <= LARGE_MATRIX
     )
 
 
@@ -92,7 +94,7 @@ class CompiledPass:
         """Mean cross-entropy of the batch, in nats."""
         self._targets = targets
         jobs = [partial(share.run, self._tokens, targets) for share in self._shares]
-        with product_threads(self.model.config, targets.size):
+        with one_product_thread():
             return sum(run_together(jobs))
 
     def backward(self) -> Parameters:

@@ -510,7 +510,7 @@ class Trainer:
         if healthy and self.model.table.name == "fast":
             from cllm_lab.model import compiled_pass
 
-            if compiled_pass.suits(self.model, shape):
+            if compiled_pass.suits(self.model):
                 return compiled_pass.CompiledPass(self.model, self._sink.grads, shape)
         return Pass(self.model, self._sink)
 

@@ -1,10 +1,17 @@
 """Figures and tables: the only room that draws, and the only one that needs matplotlib and pandas."""
 
-from cllm_lab.views.benchmark import Benchmark, benchmark, benchmark_bars, benchmark_curves
+from cllm_lab.views.benchmark import (
+    Benchmark,
+    benchmark,
+    benchmark_bars,
+    benchmark_curves,
+    benchmark_summary,
+)
 from cllm_lab.views.curves import describe_runs, loss_curve, schedule_curves
 from cllm_lab.views.diagram import training_diagram
 from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
 from cllm_lab.views.lines import line_chart
+from cllm_lab.views.part_times import part_time_bars
 from cllm_lab.views.picture import Picture
 from cllm_lab.views.pictures import readme_picture
 from cllm_lab.views.stream import stream_figure, stream_norms
@@ -19,12 +26,14 @@ __all__ = [
     "benchmark",
     "benchmark_bars",
     "benchmark_curves",
+    "benchmark_summary",
     "dependency",
     "dependency_maps",
     "describe_runs",
     "line_chart",
     "loss_curve",
     "memory_table",
+    "part_time_bars",
     "readme_picture",
     "schedule_curves",
     "stream_figure",

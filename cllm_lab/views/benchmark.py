@@ -116,6 +116,51 @@ def benchmark(path: str | os.PathLike[str] | None = None) -> Benchmark:
     return Benchmark.of(stored)
 
 
+def benchmark_summary(results: Benchmark) -> str:
+    """A Markdown table: each headline machine and number of threads, our step beside the fastest of the others.
+
+    Times are medians in milliseconds. A ratio is the median over the rounds of the fastest other contender's time over
+    ours, above 1 where we are faster; with "+ MKL", where that was measured, over our time with MKL.
+    """
+    lines = [
+        "| machine | threads | cllm_lab | with MKL | fastest other | ratio | ratio with MKL | bare products |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for machine in results.headline:
+        for threads in results.threads:
+            rows = {row["contender"]: row for row in _records(results.of_machines([machine], threads))}
+            if results.reference not in rows:
+                continue
+            ours, mkl = rows[results.reference], rows.get(f"{results.reference} + MKL")
+            others = [
+                r for r in rows.values() if r["trains"] and not r["contender"].startswith(results.reference)
+            ]
+            fastest = min(others, key=lambda row: row["ratio"], default=None)
+            limits = [row for row in rows.values() if not row["trains"]]
+            cells = [
+                machine,
+                str(threads),
+                _milliseconds(ours),
+                _milliseconds(mkl),
+                "" if fastest is None else f"{_milliseconds(fastest)} ({fastest['contender']})",
+                "" if fastest is None else f"{fastest['ratio']:.2f}",
+                "" if fastest is None or mkl is None else f"{_ratio_of_rounds(fastest, mkl):.2f}",
+                ", ".join(
+                    f"{_milliseconds(row)}{' (MKL)' if 'MKL' in row['contender'] else ''}" for row in limits
+                ),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _milliseconds(row: Mapping[str, Any] | None) -> str:
+    return "" if row is None else _figure(row["median"] * MILLISECONDS)
+
+
+def _ratio_of_rounds(row: Mapping[str, Any], reference: Mapping[str, Any]) -> float:
+    return float(np.median(np.divide(row["round_medians"], reference["round_medians"])))
+
+
 def benchmark_bars(results: Benchmark, threads: int | None = None) -> Picture:
     """Median milliseconds of a step, a panel per headline machine and a bar per contender, quartiles as whiskers.
 

@@ -1,10 +1,13 @@
 """What a step costs besides its arithmetic: arrays, bits that wander, and other trainers in the way."""
 
+import subprocess
+import sys
 import threading
 import tracemalloc
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import cllm_lab as lab
 from cllm_lab.model.compiled_pass import CompiledPass
@@ -18,6 +21,12 @@ PATHS = {
     "parts": ({"norm": "post"}, (4, 32)),
     "large products": ({"vocab_size": 12_000}, (4, 32)),
 }
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    with threadpool_limits(limits=2, user_api="blas"):
+        yield
 
 
 def trainer_of(path, **settings):
@@ -52,6 +61,7 @@ def test_a_healthy_small_machine_trains_with_the_compiled_pass():
     trainer, batch = trainer_of("compiled")
     trainer.step(*batch)
     assert type(kept_pass(trainer)) is CompiledPass
+    assert len(kept_pass(trainer)._shares) == 2
 
 
 @pytest.mark.parametrize("path", ["parts", "large products"])
@@ -116,3 +126,32 @@ def test_a_number_that_is_none_ends_the_step_before_anything_is_updated(path, te
         trainer.step(*batch)
     assert error.value.tensor == ("embedding" if tensor == "token_embedding" else "layers.1.ff")
     assert np.array_equal(trainer.params.flat, before, equal_nan=True)
+
+
+LONG_RUN = """
+import resource
+import numpy as np
+import cllm_lab as lab
+
+model = lab.Transformer(lab.ModelConfig(vocab_size=50, context_length=8, d_model=16, n_heads=2, n_layers=1))
+trainer = lab.Trainer(model, lab.ConstantLanguage(50, n_tokens=50), lab.TrainConfig(sequence_length=8))
+tokens, targets = np.random.default_rng(0).integers(0, 50, (2, 4, 8))
+before = 0
+for step in range(10_500):
+    trainer.step(tokens, targets)
+    if step == 500:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, len(trainer.history))
+"""
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="elsewhere the largest resident set is in bytes"
+)
+def test_ten_thousand_steps_take_no_more_memory_than_their_records():
+    finished = subprocess.run([sys.executable, "-c", LONG_RUN], capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    kilobytes, records = map(int, finished.stdout.split())
+    assert records == 10_500
+    # A record is some 600 bytes; one copy of this small gradient a step would be 165,000 kB.
+    assert kilobytes < 16_000

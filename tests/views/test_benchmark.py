@@ -16,8 +16,10 @@ from matplotlib.colors import to_rgba
 
 import cllm_lab as lab
 from cllm_lab.resources import data_path
-from cllm_lab.views import Benchmark, benchmark_bars, benchmark_curves
+from cllm_lab.views import Benchmark, benchmark_bars, benchmark_curves, benchmark_summary
+from tests.bench.machines import CURVES, HEADLINE
 from tests.bench.results import store
+from tests.bench.workers import CONTENDERS
 from tests.fake_benchmark import BOOK_MILLISECONDS, BOOK_PLAN, REASON, SMALL, WIDE, book_results
 
 TRAINING = ["cllm_lab", "PyTorch eager", "JAX jitted"]
@@ -85,6 +87,35 @@ class TestReader:
         for ask in (results.milliseconds, results.ratios, lambda threads: benchmark_bars(results, threads)):
             with pytest.raises(ValueError, match="nothing was measured with threads=7; there is 1 and 2"):
                 ask(7)
+
+
+class TestSummary:
+    def test_a_row_for_each_machine_and_number_of_threads(self, results: Benchmark) -> None:
+        heading, rule, *rows = benchmark_summary(results).splitlines()
+        assert heading.count("|") == rule.count("|") == rows[0].count("|")
+        assert [row.split(" | ")[:2] for row in rows] == [
+            [f"| {machine.name}", threads] for machine in (SMALL, WIDE) for threads in ("1", "2")
+        ]
+        assert rows[0].endswith(" | 2.4 |  | 3.6 (PyTorch eager) | 1.50 |  | 1.2 |")
+
+    def test_the_fastest_other_is_by_ratio_and_mkl_has_a_ratio_of_its_own(
+        self, stored: dict[str, Any]
+    ) -> None:
+        steps = []
+        for row in stored["steps"]:
+            steps.append(row)
+            if row["contender"] == "cllm_lab":
+                half = {
+                    name: [value / 2 for value in row[name]] if name == "round_medians" else row[name] / 2
+                    for name in ("median", "round_medians")
+                }
+                steps.append({**row, **half, "contender": "cllm_lab + MKL", "ratio": 0.5})
+        row = benchmark_summary(Benchmark.of({**stored, "steps": steps})).splitlines()[2]
+        assert row.endswith(" | 2.4 | 1.2 | 3.6 (PyTorch eager) | 1.50 | 3.00 | 1.2 |")
+
+    def test_a_machine_that_we_did_not_run_has_no_row(self, stored: dict[str, Any]) -> None:
+        steps = [r for r in stored["steps"] if (r["machine"], r["contender"]) != (WIDE.name, "cllm_lab")]
+        assert WIDE.name not in benchmark_summary(Benchmark.of({**stored, "steps": steps}))
 
 
 class TestBars:
@@ -175,6 +206,13 @@ class TestCurves:
 
 class TestStored:
     """The results that travel with the package."""
+
+    def test_it_is_of_the_full_benchmark(self) -> None:
+        found = lab.benchmark()
+        assert found.headline == tuple(machine.name for machine in HEADLINE)
+        assert found.curves == {size: tuple(m.name for m in machines) for size, machines in CURVES.items()}
+        assert set(found.steps["contender"]) == set(CONTENDERS)
+        assert len(found.busy) and len(found.cold_start) and len(found.phases)
 
     def test_its_statistics_belong_together(self) -> None:
         steps = lab.benchmark().steps

@@ -193,10 +193,10 @@ def decorator(package: Path) -> Callable[..., Callable]:
     """
     package = package.resolve()
 
+    njit: Any = numba.njit
+
     def compiled(function: Callable, inline: str = "never") -> Callable:
-        dispatcher: Any = numba.njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, inline=inline)(
-            function
-        )
+        dispatcher = njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, inline=inline)(function)
         _announcer.names[dispatcher] = f"{package.name}: compiling {function.__name__.strip('_')}"
         cache = _cache(function, package)
         if cache is not None:

@@ -1,9 +1,9 @@
 """Which threads work: decided here and nowhere else.
 
-A step uses the processor's cores in one of two ways. A small machine's batch is cut into shares, one for each thread,
-and every product is made by the thread that needs it: threads that wait for each other within a product of
-microseconds lose more than they gain, and where another process holds a core they wait for that process. A large
-machine's products are made one after the other, each by all threads of the linear algebra library.
+A step uses the processor's cores in one of two ways. The batch of a machine with small matrices is cut into shares, one
+for each thread, and every product is made by the thread that needs it: threads that wait for each other within a
+product of microseconds lose more than they gain, and where another process holds a core they wait for that process.
+Products with large matrices are made one after the other, each by all threads of the linear algebra library.
 
 How many threads there are is the library's own number, so OMP_NUM_THREADS and threadpoolctl's limits hold.
 """
@@ -77,9 +77,14 @@ def one_product_thread() -> Iterator[None]:
         _leave()
 
 
+def largest_matrix(config: ModelConfig) -> int:
+    """Entries of the largest weight matrix: C max(V, F, 3 C)."""
+    return config.d_model * max(config.vocab_size, config.width_ff, 3 * config.d_model)
+
+
 def largest_product(config: ModelConfig, n_tokens: int) -> int:
     """Multiply-adds of the largest matrix product of a step: B T C max(V, F, 3 C)."""
-    return n_tokens * config.d_model * max(config.vocab_size, config.width_ff, 3 * config.d_model)
+    return n_tokens * largest_matrix(config)
 
 
 def in_pieces(work: Callable[[slice], T], stretch: slice) -> list[T]:
