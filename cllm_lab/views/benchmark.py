@@ -174,7 +174,7 @@ def benchmark_bars(results: Benchmark, threads: int | None = None) -> Picture:
     machines = list(rows["machine"].unique())
     names = list(rows.loc[rows["trains"], "contender"].unique())
     down = -(-len(machines) // PANELS_ACROSS)
-    with drawing(10.4, PANEL_HEIGHT * down + 0.5) as picture:
+    with drawing(9.9, PANEL_HEIGHT * down + 0.5) as picture:
         grid = picture.add_gridspec(
             down,
             PANELS_ACROSS,
@@ -269,7 +269,7 @@ def benchmark_curves(results: Benchmark) -> Picture:
         for name in contenders
     }
     down = -(-(len(tables) + 1) // CURVES_ACROSS)
-    with drawing(10.4, 3.0 * down) as picture:
+    with drawing(9.9, 3.0 * down) as picture:
         grid = picture.add_gridspec(
             down, CURVES_ACROSS, left=0.07, right=0.98, top=0.97, bottom=0.09, hspace=0.32, wspace=0.22
         )
