@@ -175,7 +175,7 @@ def test_each_worker_keeps_to_its_core(
     assert (ready.folder / "calls").read_text().splitlines()[-1] == f"threads {used}"
 
 
-@pytest.mark.parametrize(("name", "extras"), [("parity", "test,torch"), ("bench", "bench,torch")])
+@pytest.mark.parametrize(("name", "extras"), [("parity", "test,torch,mkl"), ("bench", "bench,torch,mkl")])
 def test_what_needs_pytorch_has_an_environment_of_its_own(ready: Checkout, name: str, extras: str) -> None:
     log = ready.folder / "calls"
     log.unlink()
