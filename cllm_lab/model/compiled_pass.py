@@ -13,7 +13,7 @@ from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.parameters import Array, Parameters
 from cllm_lab.model.parts import pass_kernels as kernels
 from cllm_lab.model.parts.jit import quiet
-from cllm_lab.model.parts.reference_parts import GELU_CUBIC, GELU_SCALE, sinusoid
+from cllm_lab.model.parts.reference_parts import GELU_CUBIC, GELU_SCALE, mean_of_losses, sinusoid
 from cllm_lab.model.parts.threads import (
     available_threads,
     in_pieces,
@@ -95,7 +95,7 @@ class CompiledPass:
         self._targets = targets
         jobs = [partial(share.run, self._tokens, targets) for share in self._shares]
         with one_product_thread():
-            return sum(run_together(jobs))
+            return mean_of_losses(np.concatenate(run_together(jobs)))
 
     def backward(self) -> Parameters:
         """The gradient of the last `loss`."""
@@ -144,6 +144,7 @@ class _Share:
         else:
             self._positions = np.zeros((T, C), dtype)
         new = partial(np.empty, dtype=dtype)
+        self._tokens, self._targets = np.empty(R, np.int32), np.empty(R, np.int32)
         self._kept = kernels.Kept(
             normed1=new((L, R, C)),
             rstd1=new((L, R)),
@@ -176,16 +177,19 @@ class _Share:
             dhead=new((T, D)),
         )
 
-    def run(self, tokens: Array, targets: Array) -> float:
-        """This share's part of the mean loss; its gradient into ``grads``."""
+    def run(self, tokens: Array, targets: Array) -> Array:
+        """The losses of this share's tokens, in nats; the gradient of their part of the mean into ``grads``."""
+        # Copies, since compiled code for a corpus's read-only ids is other code.
+        np.copyto(self._tokens, tokens[self._rows].reshape(-1))
+        np.copyto(self._targets, targets[self._rows].reshape(-1))
         positions = self._params["position_embedding"] if self._learned else self._positions
-        return kernels.loss_and_gradients(
+        kernels.loss_and_gradients(
             self._params.flat,
             self.grads.flat,
             self._layers,
             self._places,
-            tokens[self._rows].ravel(),
-            targets[self._rows].ravel(),
+            self._tokens,
+            self._targets,
             positions,
             self._kept,
             self._scratch,
@@ -195,6 +199,7 @@ class _Share:
             self._learned,
             tokens.size,
         )
+        return self._scratch.losses
 
 
 def _add(total: Array, share: Array, piece: slice) -> None:

@@ -36,13 +36,13 @@ class Pass:
 
     def forward(self, tokens: Array, dropout_rng: np.random.Generator | None = None) -> Array:
         """Logits (B, T, V) for token ids (B, T). With a generator, dropout draws its masks from it."""
-        self.run.tokens = tokens
+        self.run.tokens = _writable(tokens)
         self.run.dropout_rng = dropout_rng
-        return self.run.parts.transformer.forward(tokens, self.root)
+        return self.run.parts.transformer.forward(self.run.tokens, self.root)
 
     def loss(self, targets: Array) -> float:
         """Mean cross-entropy of the last forward pass, in nats (or what the loss part makes of it)."""
-        self.run.targets = targets
+        self.run.targets = _writable(targets)
         logits = self.root.child("logits").saved["output"]
         return self.run.parts.loss.forward(logits, self.root.child("loss"))
 
@@ -194,6 +194,11 @@ def _require_dtype(dtype: DTypeLike) -> np.dtype:
     if dtype is None or found.name not in DTYPES:
         raise ValueError(wrong)
     return np.dtype(found.name)
+
+
+def _writable(ids: Array) -> Array:
+    """The same ids; a corpus's read-only ones copied, for which every kernel would be compiled once more."""
+    return ids if ids.flags.writeable else ids.copy()
 
 
 def _dropout_rng(seed: int | None) -> np.random.Generator | None:
