@@ -76,8 +76,9 @@ def _part_of_the_pass(function):
 def loss_and_gradients(
     params, grads, layers, places, tokens, targets, positions, kept, scratch, epsilon, gelu, tied, learned, count
 ):  # fmt: skip
-    """Sum of the losses of a share over ``count``, the tokens of the whole batch; its gradient into ``grads``.
+    """The losses of a share into ``scratch.losses``, in nats; into ``grads`` the gradient of their sum over ``count``.
 
+    count: the tokens of the whole batch. gelu: its constants (scale, cubic), both 0 for tanh.
     params, grads: flat (n,); every entry of grads is overwritten. layers: (L, 12), where each tensor of
     `LAYER_TENSORS` starts in them; places: where token_embedding, position_embedding, output_embedding, ln_final.gamma
     and ln_final.beta start. tokens, targets: (R,). positions: what is added to the embedding, a row for
@@ -99,7 +100,7 @@ def loss_and_gradients(
     gain, shift = _vector(params, places[3], C), _vector(params, places[4], C)
     layer_norm(x, gain, shift, epsilon, kept.normed, kept.rstd, kept.final_hidden)
     np.dot(kept.final_hidden, output.T, scratch.logits)
-    loss = _cross_entropy(scratch.logits, targets, scratch.losses, count)
+    _cross_entropy(scratch.logits, targets, scratch.losses, count)
 
     d_embedding = _matrix(grads, places[0], V, C)
     d_output = d_embedding if tied else _matrix(grads, places[2], V, C)
@@ -121,7 +122,6 @@ def loss_and_gradients(
             for c in range(C):
                 d_positions[r % T, c] += scratch.dx[r, c]
     scatter_add_rows(d_embedding, tokens, scratch.dx)
-    return loss
 
 
 @compiled
@@ -359,7 +359,7 @@ def _gelu_backward(dhidden, constants, pre):
 
 @_part_of_the_pass
 def _cross_entropy(logits, targets, losses, count):
-    """Sum of the losses / count in nats; the logits become dz = (softmax - onehot) / count."""
+    """The losses in nats, row by row; the logits become dz = (softmax - onehot) / count."""
     scale = logits.dtype.type(1.0 / count)
     lanes = np.empty(LANES, logits.dtype)
     for r in range(logits.shape[0]):
@@ -375,7 +375,6 @@ def _cross_entropy(logits, targets, losses, count):
         for v in range(row.size):
             row[v] *= inverse
         row[targets[r]] -= scale
-    return losses.sum() / count
 
 
 @compiled
