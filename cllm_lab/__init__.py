@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from cllm_lab import faults
     from cllm_lab.clinic.exercises import check_exercise
     from cllm_lab.clinic.part_times import part_times
     from cllm_lab.corpus.corpora import Corpus, load_corpus
     from cllm_lab.corpus.languages import ConstantLanguage, InductionLanguage, MarkovLanguage
     from cllm_lab.corpus.source import CorpusError
+    from cllm_lab.faults.trainer import Trainer
     from cllm_lab.model import parts
     from cllm_lab.model.config import ConfigError, ModelConfig
     from cllm_lab.model.gradient_check import gradient_check
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from cllm_lab.training.evidence import evidence
     from cllm_lab.training.generation import generate, repetition
     from cllm_lab.training.history import History, StepRecord, read_log
-    from cllm_lab.training.trainer import Trainer
     from cllm_lab.views.benchmark import benchmark, benchmark_bars, benchmark_curves
     from cllm_lab.views.curves import loss_curve, schedule_curves
     from cllm_lab.views.diagram import training_diagram
@@ -63,7 +64,7 @@ _HOMES = {
     "History": "cllm_lab.training.history",
     "StepRecord": "cllm_lab.training.history",
     "read_log": "cllm_lab.training.history",
-    "Trainer": "cllm_lab.training.trainer",
+    "Trainer": "cllm_lab.faults.trainer",
     "benchmark": "cllm_lab.views.benchmark",
     "benchmark_bars": "cllm_lab.views.benchmark",
     "benchmark_curves": "cllm_lab.views.benchmark",
@@ -82,7 +83,7 @@ _HOMES = {
     "update_size_curves": "cllm_lab.views.update_sizes",
     "vital_signs": "cllm_lab.views.vital_signs",
 }
-_ROOMS = {"parts": "cllm_lab.model.parts"}
+_ROOMS = {"faults": "cllm_lab.faults", "parts": "cllm_lab.model.parts"}
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -58,7 +58,7 @@ def test_names_that_others_rely_on(name):
 
 
 def test_names_come_from_where_they_are_made():
-    assert lab.Trainer.__module__ == "cllm_lab.training.trainer"
+    assert lab.Trainer.__module__ == "cllm_lab.faults.trainer"
     assert lab.parts.__name__ == "cllm_lab.model.parts"
     assert lab.parts.reference.name == "reference"
     assert lab.parts.fast.name == "fast"

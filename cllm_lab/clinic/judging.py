@@ -34,7 +34,7 @@ class Exercise:
     ``parameters`` and ``returns``: names, in the order of the call. ``asked``: the task in one sentence.
     ``inputs``: from a generator, several tuples of arrays at which the function is tried; float64 at random
     points, since the natural ones (gains of 1, gradients of ones) let wrong functions pass.
-    ``solution``: takes the inputs, gives back one array, or a tuple of them where there are several returns.
+    ``solution``: takes the inputs, gives back one array or number, or a tuple of them for several returns.
     """
 
     name: str
@@ -59,7 +59,8 @@ class Exercise:
     def answer(self, case: tuple[Array, ...]) -> dict[str, Array]:
         """The right value of every return, by name."""
         result = self.solution(*case)
-        return dict(zip(self.returns, result if isinstance(result, tuple) else (result,), strict=True))
+        values = result if isinstance(result, tuple) else (result,)
+        return dict(zip(self.returns, map(_as_array, values), strict=True))
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,14 @@ def _not_attempted(exercise: Exercise) -> Verdict:
 
 
 def _judge_values(exercise: Exercise, case: tuple[Array, ...], results: Iterable[Any]) -> Verdict | None:
-    named_mistakes = [(mistake.message, mistake.outputs(*case)) for mistake in exercise.mistakes]
+    named_mistakes = [
+        (mistake.message, {name: _as_array(value) for name, value in mistake.outputs(*case).items()})
+        for mistake in exercise.mistakes
+    ]
     complaints: dict[str, list[str]] = {}
     right = []
-    for (name, expected), got in zip(exercise.answer(case).items(), results, strict=True):
+    for (name, expected), given in zip(exercise.answer(case).items(), results, strict=True):
+        got = _as_array(given)
         complaint = _unlike_an_answer(got)
         if complaint is None and _equal(got, expected):
             right.append(name)
@@ -150,6 +155,12 @@ def _judge_values(exercise: Exercise, case: tuple[Array, ...], results: Iterable
     text = "; ".join(f"{', '.join(names)}: {complaint}" for complaint, names in complaints.items())
     praise = f"\nRight already: {', '.join(right)}" if right else ""
     return Verdict(exercise.name, "FAIL", text + praise)
+
+
+def _as_array(value: Any) -> Any:
+    """A lone real number as a float64 array of no dimension; anything else as it is."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return np.asarray(value, np.float64) if number else value
 
 
 def _unlike_an_answer(got: Any) -> str | None:
@@ -175,9 +186,11 @@ def _difference(got: Array, expected: Array) -> str:
         return f"holds {np.count_nonzero(~np.isfinite(got))} numbers that are NaN or infinite, the first at {place}"
     if not got.any():
         return "is 0 everywhere"
-    factor = float(np.vdot(expected, got) / np.vdot(expected, expected))
-    if _equal(got, factor * expected):
+    factor = float(np.vdot(expected, got) / np.vdot(expected, expected)) if expected.any() else np.nan
+    if got.ndim and _equal(got, factor * expected):
         return f"is {factor:.4g} times the right answer"
+    if got.ndim == 0:
+        return f"is {got:.6g}, expected {expected:.6g}"
     errors = np.abs(got - expected)
     worst = np.unravel_index(errors.argmax(), errors.shape)
     return (

@@ -13,7 +13,7 @@ from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.initialisers import INITIALISERS, initialise
 from cllm_lab.model.parameters import Array, Parameters
 from cllm_lab.model.parts import by_name
-from cllm_lab.model.parts.table import SLOTS, Part, PartsTable
+from cllm_lab.model.parts.table import SLOTS, Part, PartEdit, PartsTable
 from cllm_lab.streams import check_seed, stream
 
 DTYPES = ("float32", "float64")
@@ -129,7 +129,7 @@ class Transformer:
         twin.params = self.params.like(self.params.flat.astype(twin.dtype))
         return twin
 
-    def swapped(self, **swaps: Part) -> Transformer:
+    def swapped(self, **swaps: Part | PartEdit) -> Transformer:
         """A copy with other parts in the named slots. Raises ValueError naming a slot that does not exist."""
         twin = self.copy()
         twin.parts = self.parts.replace(**swaps)

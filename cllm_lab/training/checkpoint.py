@@ -95,9 +95,10 @@ def load(
     corpus: TokenSource | None = None,
     faults: Sequence[Fault] = (),
     log: str | os.PathLike[str] | None = None,
+    kind: type[Trainer] = Trainer,
 ) -> Trainer:
     """The trainer that was saved. ``corpus`` replaces the one that the file names; ``faults`` must have its
-    ids; ``log`` is where this trainer's steps go on to be written, if anywhere.
+    ids; ``log`` is where this trainer's steps go on to be written, if anywhere; ``kind`` its class.
 
     Raises FileNotFoundError; CheckpointError for a truncated or foreign file, a later version, faults that are
     missing; CorpusError where the corpus cannot be found again or is another text.
@@ -124,12 +125,18 @@ def load(
         )
     if corpus is None:
         corpus = corpus_from_description(description)
-    trainer = Trainer(model, corpus, state.config, faults, log)
+    trainer = kind(model, corpus, state.config, faults, log)
     try:
         trainer.load_state(state)
     except ValueError as wrong:
         raise CheckpointError(f"{path}: {wrong}") from wrong
     return trainer
+
+
+def fault_ids(path: str | os.PathLike[str]) -> list[str]:
+    """The ids of the faults that a checkpoint was saved with. Raises as `load` does."""
+    _, metadata = _read(Path(path))
+    return list(metadata.get("faults", ()))
 
 
 def _state(arrays: dict[str, Array], metadata: dict[str, Any]) -> TrainerState:

@@ -10,17 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from cllm_lab.corpus.arguments import TokenArray
 from cllm_lab.corpus.batches import Batch, epoch_batches
-from cllm_lab.model.parameters import Parameters, TensorSpec
+from cllm_lab.corpus.source import TokenSource
+from cllm_lab.model.config import ModelConfig
+from cllm_lab.model.parameters import Array, Parameters, TensorSpec
 from cllm_lab.model.parts import SLOTS as MODEL_SLOTS
-from cllm_lab.model.parts import Part
+from cllm_lab.model.parts import Part, PartEdit
 from cllm_lab.model.transformer import Pass
+from cllm_lab.training import diagnostics
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.optimizers import Optimizer, optimizers
 from cllm_lab.training.schedules import learning_rate
 
 if TYPE_CHECKING:
     from cllm_lab.model.compiled_pass import CompiledPass
+
+
+def given_weights(params: Parameters, config: ModelConfig, seed: int) -> str:
+    """The initialisation of a run: the model's own weights stay as its initialiser made them."""
+    return ""
+
+
+def training_stream(corpus: TokenSource, validation_fraction: float, epoch: int) -> TokenArray:
+    """The tokens of an epoch, int32, in the order of the text: `TokenSource.training_tokens`."""
+    return corpus.training_tokens(validation_fraction, epoch)
 
 
 def backpropagation(training_pass: Pass | CompiledPass) -> Parameters:
@@ -47,23 +61,41 @@ def every_tensor(specs: Sequence[TensorSpec]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Instruments:
+    """How the trainer measures its gradients.
+
+    ``norm`` (values (n,), sum of squares) -> Euclidean norm, what clipping and the records see;
+    ``gradient_statistics`` and ``max_gradient_magnitude`` (gradients) -> the console's lines.
+    """
+
+    norm: Callable[[Array, Callable[[Array], float]], float] = diagnostics.norm
+    gradient_statistics: Callable[[Parameters], str] = diagnostics.gradient_statistics
+    max_gradient_magnitude: Callable[[Parameters], str] = diagnostics.max_gradient_magnitude
+
+
+@dataclass(frozen=True)
 class TrainingParts:
     """One part for each slot of a training step. The field names are the slots.
 
+    ``initialisation`` (params, model config, model seed) -> the line it announces, having changed params in place,
+    once, when the trainer is made; ``stream`` (corpus, validation_fraction, epoch) -> tokens;
     ``batches`` (tokens, batch_size, sequence_length, shuffle, seed, epoch) -> list of batches;
     ``gradient_rule`` (pass) -> gradients; ``reported_loss`` (loss, pass) -> nats, where the pass is a `Pass` unless
     both are the healthy ones;
     ``clipping`` (norm, clip_norm) -> factor; ``schedule`` (step, config, total_steps) -> learning rate;
-    ``trainable`` (specs) -> names; ``optimizer`` an `Optimizer`.
+    ``trainable`` (specs) -> names; ``optimizer`` an `Optimizer`; ``instruments`` an `Instruments`.
     """
 
     optimizer: Optimizer
+    initialisation: Callable[[Parameters, ModelConfig, int], str] = given_weights
+    stream: Callable[[TokenSource, float, int], TokenArray] = training_stream
     batches: Callable[..., list[Batch]] = epoch_batches
     gradient_rule: Callable[[Any], Parameters] = backpropagation
     reported_loss: Callable[[float, Any], float] = true_loss
     clipping: Callable[[float, float | None], float] = clip_by_global_norm
     schedule: Callable[[int, TrainConfig, int | None], float] = learning_rate
     trainable: Callable[[Sequence[TensorSpec]], tuple[str, ...]] = every_tensor
+    instruments: Instruments = Instruments()
 
 
 TRAINING_SLOTS = tuple(field.name for field in fields(TrainingParts))
@@ -73,8 +105,15 @@ TRAINING_SLOTS = tuple(field.name for field in fields(TrainingParts))
 class Fault(Protocol):
     """What the trainer asks of a fault: its id, and the part it puts into each slot that it swaps."""
 
-    id: str
-    swaps: Mapping[str, Any]
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def swaps(self) -> Mapping[str, Any]:
+        """Slot -> part."""
+        ...
 
 
 def healthy_parts(table: str, config: TrainConfig) -> TrainingParts:
@@ -82,7 +121,7 @@ def healthy_parts(table: str, config: TrainConfig) -> TrainingParts:
     return TrainingParts(optimizer=optimizers(table)[config.optimizer])
 
 
-def sort_swaps(faults: Sequence[Fault]) -> tuple[dict[str, Part], dict[str, Any]]:
+def sort_swaps(faults: Sequence[Fault]) -> tuple[dict[str, Part | PartEdit], dict[str, Any]]:
     """The swaps of all faults, those in the model apart from those in the training step.
 
     Raises TypeError for what is no fault, ValueError for a slot that does not exist and for two faults in one
@@ -91,7 +130,7 @@ def sort_swaps(faults: Sequence[Fault]) -> tuple[dict[str, Part], dict[str, Any]
     if isinstance(faults, (str, Fault)):
         raise TypeError(f"faults must be a sequence of fault objects; got {faults!r} alone")
     owner: dict[str, str] = {}
-    model_swaps: dict[str, Part] = {}
+    model_swaps: dict[str, Part | PartEdit] = {}
     training_swaps: dict[str, Any] = {}
     for fault in faults:
         if not isinstance(fault, Fault):

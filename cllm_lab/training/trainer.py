@@ -68,7 +68,7 @@ class Trainer:
 
     ``model`` stays as it was; ``trainer.model`` is the machine that learns, faults applied. ``faults`` are fault
     objects, each the swap of a slot or more; two in one slot are refused by name. ``log`` is a file that gets a
-    line of JSON per step (`cllm_lab.read_log`).
+    line of JSON per step (`cllm_lab.read_log`). ``trainer.announcement`` is what an initialisation says it did.
 
     A trainer is a subject of the probes: it has ``params``, ``loss``, ``gradients``, ``forward``, ``step``,
     ``state`` and ``load_state``.
@@ -105,6 +105,7 @@ class Trainer:
         self.model = model.swapped(**model_swaps)
         self.corpus = corpus
         self.parts = swap_training_parts(healthy_parts(model.table.name, self.config), training_swaps)
+        self.announcement = self.parts.initialisation(self.params, model.config, model.seed)
         self._squares = squares(model.table.name)
         self.moments = {name: self.params.like() for name in self.parts.optimizer.moments}
         self.steps_done = 0
@@ -260,12 +261,14 @@ class Trainer:
             for _ in range(n_steps):
                 epochs_before = self.epochs_done
                 if console is not None and self.steps_done == 0:
+                    if self.announcement:
+                        console(self.announcement)
                     console(diagnostics.weight_magnitudes(self.params))
                     console(diagnostics.sample_embedding_magnitude(self.params))
                 record = self._next_step()
                 if console is not None and record.step % DIAGNOSTIC_EVERY == 0:
-                    console(diagnostics.gradient_statistics(self._step_grads))
-                    console(diagnostics.max_gradient_magnitude(self._step_grads))
+                    console(self.parts.instruments.gradient_statistics(self._step_grads))
+                    console(self.parts.instruments.max_gradient_magnitude(self._step_grads))
                 if console is not None and self.epochs_done > epochs_before:
                     console(f"Epoch {self.epochs_done}: loss = {self._epoch_loss[-1]:.4f}")
                 bar.set_postfix_str(f"loss {record.loss:.4f}", refresh=False)
@@ -369,7 +372,7 @@ class Trainer:
         """A trainer that goes on where the saved one stood; see `cllm_lab.training.checkpoint`."""
         from cllm_lab.training.checkpoint import load
 
-        return load(path, corpus, faults, log)
+        return load(path, corpus, faults, log, cls)
 
     # One step.
 
@@ -400,7 +403,7 @@ class Trainer:
 
     def _epoch_batches(self, epoch: int) -> list[Batch]:
         config = self.config
-        tokens = self.corpus.training_tokens(config.validation_fraction, epoch)
+        tokens = self.parts.stream(self.corpus, config.validation_fraction, epoch)
         return self.parts.batches(
             tokens, config.batch_size, config.sequence_length, config.shuffle, config.seed, epoch
         )
@@ -478,7 +481,8 @@ class Trainer:
 
     def _norm(self, values: Array) -> float:
         """Euclidean norm of (n,), a large array by several threads."""
-        norms = in_pieces(lambda piece: diagnostics.norm(values[piece], self._squares), slice(0, values.size))
+        measure = self.parts.instruments.norm
+        norms = in_pieces(lambda piece: measure(values[piece], self._squares), slice(0, values.size))
         return math.hypot(*norms)
 
     @cached_property

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import cllm_lab as lab
-from cllm_lab.clinic.exercises import EXERCISES, attention_weights, check_exercise, softmax
+from cllm_lab.clinic.exercises import EXERCISES, check_exercise
+from cllm_lab.clinic.exercises.backward_passes import attention_weights, softmax
 from cllm_lab.clinic.finite_differences import central_differences
 from cllm_lab.clinic.judging import Exercise, Mistake
 from cllm_lab.model.activations import GradientSink, Run, Site

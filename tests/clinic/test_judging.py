@@ -131,7 +131,7 @@ def test_two_mistakes_at_once_are_both_named_and_a_shared_one_once() -> None:
         (lambda p, s: 0.5, "expected a tuple of 2 arrays, product, sums; got one float"),
         (lambda p, s: (p, None), "sums: is None, still to be written\nRight already: product"),
         (lambda p, s: (p, s.tolist()), "sums: is of type list, not a NumPy array\nRight already: product"),
-        (lambda p, s: (p, s.sum()), "sums: is of type float64, not a NumPy array\nRight already: product"),
+        (lambda p, s: (p, s.sum()), "sums: has the wrong shape: got (), expected (3,)\nRight already: product"),
         (
             lambda p, s: (p, s.astype(np.float32)),
             "sums: has dtype float32; the inputs are float64, so the result must be too\nRight already: product",
@@ -184,3 +184,25 @@ def test_an_arbitrary_wrong_value_is_located() -> None:
         "FAIL: product: has the right shape and wrong values; the largest error is 0.12 at [2, 4]: "
         f"got {product[2, 4] - 0.125:.4g}, expected {product[2, 4]:.4g}\nRight already: sums"
     )
+
+
+TOTAL = Exercise(
+    name="total",
+    parameters=("a", "b"),
+    returns=("total",),
+    asked="The sum of a.",
+    inputs=inputs,
+    solution=lambda a, b: float(a.sum()),
+    mistakes=(Mistake("that is the mean", lambda a, b: {"total": a.mean()}),),
+)
+
+
+def test_a_lone_number_is_an_answer_of_any_real_kind() -> None:
+    assert judge(TOTAL, lambda a, b: float(a.sum())).passed
+    assert judge(TOTAL, lambda a, b: a.sum()).passed
+    assert judge(TOTAL, lambda a, b: np.array(a.sum())).passed
+    assert judge(TOTAL, lambda a, b: a.mean()).message == "total: that is the mean"
+    assert judge(TOTAL, lambda a, b: 0).message == "total: is 0 everywhere"
+    assert "total: is 7, expected " in judge(TOTAL, lambda a, b: 7).message
+    assert "is of type bool" in judge(TOTAL, lambda a, b: True).message
+    assert "has the wrong shape: got (3,), expected ()" in judge(TOTAL, lambda a, b: a[:, 0]).message

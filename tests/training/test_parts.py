@@ -24,12 +24,15 @@ from tests.training.machines import TEXT, Fault, make_model, make_trainer
 def test_the_slots_of_a_step():
     assert TRAINING_SLOTS == (
         "optimizer",
+        "initialisation",
+        "stream",
         "batches",
         "gradient_rule",
         "reported_loss",
         "clipping",
         "schedule",
         "trainable",
+        "instruments",
     )
     assert not set(TRAINING_SLOTS) & set(SLOTS)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cllm_lab.model.parts.reference_parts import TABLE as reference
-from cllm_lab.model.parts.table import SLOTS, ModelParts, Part, PartsTable
+from cllm_lab.model.parts.table import SLOTS, ModelParts, Part, PartEdit, PartsTable
 
 if TYPE_CHECKING:
     from cllm_lab.model.parts.fast_parts import TABLE as fast
 
-__all__ = ["SLOTS", "ModelParts", "Part", "PartsTable", "by_name", "fast", "reference"]
+__all__ = ["SLOTS", "ModelParts", "Part", "PartEdit", "PartsTable", "by_name", "fast", "reference"]
 
 
 def by_name(name: str) -> PartsTable:

@@ -9,7 +9,7 @@ Three slots have another number of inputs: ``residual`` takes (x, branch, site) 
 ``mask`` takes (T, site) and has no backward; ``loss`` gives back (dlogits, dfinal_hidden), either of which
 may be None.
 Functions are pure but for what they write to their site. A *table* offers named parts for each slot; a
-configuration chooses among them; `ModelParts.replace` swaps one slot.
+configuration chooses among them; `ModelParts.replace` swaps one slot, or with a `PartEdit` one half of it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,22 @@ class Part:
 
 
 @dataclass(frozen=True)
+class PartEdit:
+    """A change of a part: its other forward, its other backward, or both; the half that is None stays as it is.
+
+    It makes one change of both tables, which keep their own other half.
+    """
+
+    name: str
+    forward: Callable[..., Any] | None = None
+    backward: Callable[..., Any] | None = None
+
+    def applied_to(self, part: Part) -> Part:
+        """The part that comes of it."""
+        return Part(self.name, self.forward or part.forward, self.backward or part.backward)
+
+
+@dataclass(frozen=True)
 class ModelParts:
     """One part for each slot: a whole machine, chosen from a table. The field names are the slots."""
 
@@ -60,18 +76,23 @@ class ModelParts:
     output: Part
     loss: Part
 
-    def replace(self, **swaps: Part) -> ModelParts:
-        """The same machine with some slots swapped.
+    def replace(self, **swaps: Part | PartEdit) -> ModelParts:
+        """The same machine with some slots swapped, or edited.
 
-        Raises ValueError naming a slot that does not exist, TypeError for what is no Part.
+        Raises ValueError naming a slot that does not exist, TypeError for what is neither Part nor PartEdit.
         """
         unknown = sorted(set(swaps) - set(SLOTS))
         if unknown:
             raise ValueError(f"no slot {', '.join(unknown)}; the slots are {', '.join(SLOTS)}")
-        for slot, part in swaps.items():
+        parts = {}
+        for slot, swap in swaps.items():
+            part = swap.applied_to(getattr(self, slot)) if isinstance(swap, PartEdit) else swap
             if not isinstance(part, Part):
-                raise TypeError(f"slot {slot} must be filled by a Part; got {part!r}")
-        return dataclass_replace(self, **swaps)
+                raise TypeError(
+                    f"slot {slot} must be filled by a Part or changed by a PartEdit; got {part!r}"
+                )
+            parts[slot] = part
+        return dataclass_replace(self, **parts)
 
 
 SLOTS = tuple(field.name for field in fields(ModelParts))

@@ -3,7 +3,7 @@ from dataclasses import fields
 import pytest
 
 from cllm_lab.model.config import CHOICES, ModelConfig
-from cllm_lab.model.parts.table import SLOTS, ModelParts, Part, table
+from cllm_lab.model.parts.table import SLOTS, ModelParts, Part, PartEdit, table
 from tests.model.configurations import CASES, TABLES, by_name
 
 
@@ -71,8 +71,24 @@ def test_replacing_a_slot_that_does_not_exist_names_it_and_those_that_do():
     assert str(caught.value).endswith("; the slots are " + ", ".join(SLOTS))
 
 
+@pytest.mark.parametrize("half", ["forward", "backward"])
+def test_an_edit_changes_one_half_of_a_part(half):
+    parts = by_name("default").model().parts
+
+    def other(*inputs):
+        return None
+
+    edited = parts.replace(norm=PartEdit("edited", **{half: other})).norm
+    kept = "backward" if half == "forward" else "forward"
+    assert edited.name == "edited"
+    assert getattr(edited, half) is other
+    assert getattr(edited, kept) is getattr(parts.norm, kept)
+
+
 def test_replacing_by_something_that_is_no_part():
-    with pytest.raises(TypeError, match="slot mask must be filled by a Part; got None"):
+    with pytest.raises(
+        TypeError, match="slot mask must be filled by a Part or changed by a PartEdit; got None"
+    ):
         by_name("default").model().parts.replace(mask=None)
 
 
