@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from cllm_lab.corpus.source import TokenSource
 from cllm_lab.faults.catalogue import resolve
@@ -29,9 +30,13 @@ class Trainer(trainer.Trainer):
         faults: Sequence[str | training_parts.Fault] = (),
         log: str | os.PathLike[str] | None = None,
     ) -> None:
-        # A lone string would be read letter by letter; the engine's own error names it.
-        known = faults if isinstance(faults, (str, Fault)) else resolve(faults)
-        super().__init__(model, corpus, config, known, log)  # type: ignore[arg-type]
+        super().__init__(model, corpus, config, _resolved(faults), log)
+
+    def at(self, step: int, **change: Any) -> None:
+        """As the engine's `at`; ``faults`` by id or object."""
+        if "faults" in change:
+            change["faults"] = _resolved(change["faults"])
+        super().at(step, **change)
 
     @classmethod
     def load(
@@ -46,4 +51,9 @@ class Trainer(trainer.Trainer):
         Where ``faults`` is None, those of the catalogue that the checkpoint names.
         """
         named = checkpoint.fault_ids(path) if faults is None else faults
-        return checkpoint.load(path, corpus, resolve(named), log, cls)  # type: ignore[return-value]
+        return checkpoint.load(path, corpus, _resolved(named), log, cls)  # type: ignore[return-value]
+
+
+def _resolved(faults: Any) -> Any:
+    # A lone string would be read letter by letter; the engine's own error names it.
+    return faults if isinstance(faults, (str, Fault)) else resolve(faults)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from cllm_lab.model.config import ModelConfig, require_count
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts import by_name
 from cllm_lab.model.transformer import Transformer
+from cllm_lab.training.changes import FAULTS, split
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.history import RECORD_FIELDS, StepRecord
-from cllm_lab.training.parts import Fault, sort_swaps
+from cllm_lab.training.parts import Fault, require_faults, sort_swaps
 from cllm_lab.training.trainer import Trainer, TrainerState
 
 FORMAT = "cllm_lab-checkpoint"
@@ -72,7 +73,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "epochs_done": state.epochs_done,
         "total_steps": state.total_steps,
         "batches_taken": state.batches_taken,
-        "changes": {str(step): change for step, change in state.changes.items()},
+        "changes": {str(step): _with_ids(change) for step, change in state.changes.items()},
     }
     arrays = dict(state.arrays)
     arrays["epoch_step_losses"] = np.array(state.epoch_step_losses, np.float64)
@@ -97,17 +98,18 @@ def load(
     log: str | os.PathLike[str] | None = None,
     kind: type[Trainer] = Trainer,
 ) -> Trainer:
-    """The trainer that was saved. ``corpus`` replaces the one that the file names; ``faults`` must have its
-    ids; ``log`` is where this trainer's steps go on to be written, if anywhere; ``kind`` its class.
+    """The trainer that was saved. ``corpus`` replaces the one that the file names; ``faults`` holds, in any order, a
+    fault for every id that the file names; ``log`` is where this trainer's steps go on to be written, if anywhere;
+    ``kind`` its class.
 
     Raises FileNotFoundError; CheckpointError for a truncated or foreign file, a later version, faults that are
     missing; CorpusError where the corpus cannot be found again or is another text.
     """
     path = Path(path)
-    sort_swaps(faults)
+    known = {fault.id: fault for fault in require_faults(faults)}
     arrays, metadata = _read(path)
     try:
-        wanted = list(metadata["faults"])
+        wanted = _fault_ids(metadata)
         description = dict(metadata["corpus"])
         model = Transformer(
             ModelConfig(**metadata["model"]),
@@ -115,17 +117,19 @@ def load(
             metadata["dtype"],
             by_name(metadata["parts"]),
         )
-        state = _state(arrays, metadata)
+        if sorted(known) != sorted(wanted):
+            raise CheckpointError(
+                f"{path} was saved with faults {wanted}; got {[fault.id for fault in faults]}. "
+                "Pass fault objects with these ids"
+            )
+        state = _state(arrays, metadata, known)
     except (KeyError, TypeError, ValueError) as wrong:
+        if isinstance(wrong, CheckpointError):
+            raise
         raise CheckpointError(f"{path} is damaged: its contents make no trainer ({wrong!r})") from wrong
-    if [fault.id for fault in faults] != wanted:
-        raise CheckpointError(
-            f"{path} was saved with faults {wanted}; got {[fault.id for fault in faults]}. "
-            "Pass the same fault objects in the same order"
-        )
     if corpus is None:
         corpus = corpus_from_description(description)
-    trainer = kind(model, corpus, state.config, faults, log)
+    trainer = kind(model, corpus, state.config, state.faults, log)
     try:
         trainer.load_state(state)
     except ValueError as wrong:
@@ -134,12 +138,35 @@ def load(
 
 
 def fault_ids(path: str | os.PathLike[str]) -> list[str]:
-    """The ids of the faults that a checkpoint was saved with. Raises as `load` does."""
+    """The ids of the faults that a checkpoint needs, in force and planned. Raises as `load` does."""
     _, metadata = _read(Path(path))
-    return list(metadata.get("faults", ()))
+    try:
+        return _fault_ids(metadata)
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise CheckpointError(f"{path} is damaged: it does not say its faults ({wrong!r})") from wrong
 
 
-def _state(arrays: dict[str, Array], metadata: dict[str, Any]) -> TrainerState:
+def _fault_ids(metadata: dict[str, Any]) -> list[str]:
+    changes = dict(metadata["changes"]).values()
+    planned = [each for change in changes for each in dict(change).get(FAULTS, ())]
+    return list(dict.fromkeys([*metadata["faults"], *planned]))
+
+
+def _with_ids(change: Mapping[str, Any]) -> dict[str, Any]:
+    """A planned change with its faults, where it has any, by id."""
+    settings, faults = split(change)
+    return settings if faults is None else settings | {FAULTS: [fault.id for fault in faults]}
+
+
+def _with_faults(change: Mapping[str, Any], known: Mapping[str, Fault]) -> dict[str, Any]:
+    """The change that `_with_ids` was made from."""
+    settings = dict(change)
+    if FAULTS in settings:
+        settings[FAULTS] = tuple(known[each] for each in settings[FAULTS])
+    return settings
+
+
+def _state(arrays: dict[str, Array], metadata: dict[str, Any], known: Mapping[str, Fault]) -> TrainerState:
     columns = {field: arrays.pop(f"history.{field}").tolist() for field in RECORD_FIELDS}
     columns["validation_loss"] = [None if np.isnan(x) else x for x in columns["validation_loss"]]
     horizon = metadata["total_steps"]
@@ -153,7 +180,10 @@ def _state(arrays: dict[str, Array], metadata: dict[str, Any]) -> TrainerState:
         epochs_done=require_count("epochs_done", metadata["epochs_done"], 0),
         total_steps=None if horizon is None else require_count("total_steps", horizon),
         batches_taken=require_count("batches_taken", metadata["batches_taken"], 0),
-        changes={int(step): dict(change) for step, change in dict(metadata["changes"]).items()},
+        changes={
+            int(step): _with_faults(change, known) for step, change in dict(metadata["changes"]).items()
+        },
+        faults=tuple(known[each] for each in metadata["faults"]),
     )
 
 

@@ -121,20 +121,26 @@ def healthy_parts(table: str, config: TrainConfig) -> TrainingParts:
     return TrainingParts(optimizer=optimizers(table)[config.optimizer])
 
 
+def require_faults(faults: Sequence[Fault]) -> Sequence[Fault]:
+    """The faults, where all are fault objects; TypeError otherwise."""
+    if isinstance(faults, (str, Fault)):
+        raise TypeError(f"faults must be a sequence of fault objects; got {faults!r} alone")
+    for fault in faults:
+        if not isinstance(fault, Fault):
+            raise TypeError(f"faults must be fault objects with an id and swaps; got {fault!r}")
+    return faults
+
+
 def sort_swaps(faults: Sequence[Fault]) -> tuple[dict[str, Part | PartEdit], dict[str, Any]]:
     """The swaps of all faults, those in the model apart from those in the training step.
 
     Raises TypeError for what is no fault, ValueError for a slot that does not exist and for two faults in one
     slot, naming both.
     """
-    if isinstance(faults, (str, Fault)):
-        raise TypeError(f"faults must be a sequence of fault objects; got {faults!r} alone")
     owner: dict[str, str] = {}
     model_swaps: dict[str, Part | PartEdit] = {}
     training_swaps: dict[str, Any] = {}
-    for fault in faults:
-        if not isinstance(fault, Fault):
-            raise TypeError(f"faults must be fault objects with an id and swaps; got {fault!r}")
+    for fault in require_faults(faults):
         for slot, part in fault.swaps.items():
             if slot in owner:
                 raise ValueError(

@@ -24,7 +24,7 @@ from cllm_lab.model.parameters import GROUPS, Array, Parameters
 from cllm_lab.model.parts.threads import in_pieces
 from cllm_lab.model.transformer import Pass, Transformer
 from cllm_lab.streams import stream
-from cllm_lab.training import diagnostics
+from cllm_lab.training import changes, diagnostics
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.diagnostics import NonFiniteError, TensorRow
 from cllm_lab.training.generation import generate
@@ -42,7 +42,6 @@ from cllm_lab.training.parts import (
 if TYPE_CHECKING:
     from cllm_lab.model.compiled_pass import CompiledPass
 
-CHANGEABLE = ("learning_rate", "clip_norm", "min_learning_rate", "schedule", "warmup_steps", "total_steps")
 DIAGNOSTIC_EVERY = 5
 MOST_KEPT_PASSES = 8
 
@@ -60,6 +59,7 @@ class TrainerState:
     epoch_step_losses: tuple[float, ...]
     epoch_loss: tuple[float, ...]
     changes: Mapping[int, Mapping[str, Any]]
+    faults: tuple[Fault, ...]
     records: tuple[StepRecord, ...]
 
 
@@ -100,14 +100,13 @@ class Trainer:
             )
         # Refuses a fraction that leaves this corpus too little on either side.
         corpus.training_tokens(self.config.validation_fraction)
-        model_swaps, training_swaps = sort_swaps(faults)
-        self.faults = tuple(faults)
-        self.model = model.swapped(**model_swaps)
+        sort_swaps(faults)
+        self.model = model.copy()
         self.corpus = corpus
-        self.parts = swap_training_parts(healthy_parts(model.table.name, self.config), training_swaps)
+        self._given_parts = model.parts
+        self._put_in(faults)
         self.announcement = self.parts.initialisation(self.params, model.config, model.seed)
         self._squares = squares(model.table.name)
-        self.moments = {name: self.params.like() for name in self.parts.optimizer.moments}
         self.steps_done = 0
         self.epochs_done = 0
         self.total_steps = self.config.total_steps
@@ -116,17 +115,27 @@ class Trainer:
         self._epoch_step_losses: list[float] = []
         self._records: list[StepRecord] = []
         self._epoch_loss: list[float] = []
-        self._changes: dict[int, dict[str, Any]] = {}
+        self._changes: changes.Changes = {}
         self._stop = threading.Event()
         self._sink = GradientSink(self.params.like())
         self._sum = self.params.like() if self.config.accumulate > 1 else None
         self._step_grads = self._sink.grads
-        self._passes: dict[tuple[int, int], Pass | CompiledPass] = {}
         self._log = (
             None
             if log is None
             else StepLog(log, {"model": asdict(self.model.config), "train": asdict(self.config)})
         )
+
+    def _put_in(self, faults: Sequence[Fault]) -> None:
+        """Swaps the faults' parts into the machine that was given, and nothing else; moments of a name stay."""
+        model_swaps, training_swaps = sort_swaps(faults)
+        self.faults = tuple(faults)
+        self.model.parts = self._given_parts.replace(**model_swaps)
+        self.parts = swap_training_parts(healthy_parts(self.model.table.name, self.config), training_swaps)
+        before: Mapping[str, Parameters] = getattr(self, "moments", {})
+        self.moments = {name: before.get(name) or self.params.like() for name in self.parts.optimizer.moments}
+        self._passes: dict[tuple[int, int], Pass | CompiledPass] = {}
+        self.__dict__.pop("_stretches", None)
 
     # The subject of the probes.
 
@@ -175,6 +184,7 @@ class Trainer:
             epoch_step_losses=tuple(self._epoch_step_losses),
             epoch_loss=tuple(self._epoch_loss),
             changes={step: dict(change) for step, change in self._changes.items()},
+            faults=self.faults,
             records=tuple(self._records),
         )
 
@@ -184,12 +194,16 @@ class Trainer:
         Raises ValueError where the arrays are those of another machine or optimizer, where settings differ that
         cannot change while a machine runs, and for a place beyond the end of this corpus's epoch.
         """
-        targets = {"params": self.params} | {f"moments.{name}": m for name, m in self.moments.items()}
-        expected = {name: (target.flat.shape, target.flat.dtype) for name, target in targets.items()}
+        _, around = sort_swaps(state.faults)
+        moments = swap_training_parts(
+            healthy_parts(self.model.table.name, self.config), around
+        ).optimizer.moments
+        names = ("params", *(f"moments.{name}" for name in moments))
+        expected = {name: (self.params.flat.shape, self.params.flat.dtype) for name in names}
         given = {name: (array.shape, array.dtype) for name, array in state.arrays.items()}
         if expected != given:
             raise ValueError(f"this state belongs to another machine: expected {expected}, got {given}")
-        changeable = {field: getattr(self.config, field) for field in CHANGEABLE}
+        changeable = {field: getattr(self.config, field) for field in changes.CHANGEABLE}
         if replace(state.config, **changeable) != self.config:
             raise ValueError(f"this state belongs to other settings: {state.config}, here {self.config}")
         batches = self._batches if state.epochs_done == self.epochs_done else None
@@ -200,8 +214,11 @@ class Trainer:
                     f"this state stands after batch {state.batches_taken} of an epoch, but an epoch of this "
                     f"corpus has {len(batches)}: it belongs to another corpus"
                 )
-        for name, target in targets.items():
-            target.flat[:] = state.arrays[name]
+        if state.faults != self.faults:
+            self._put_in(state.faults)
+        self.params.flat[:] = state.arrays["params"]
+        for name, moment in self.moments.items():
+            moment.flat[:] = state.arrays[f"moments.{name}"]
         self.config = state.config
         self.steps_done, self.epochs_done = state.steps_done, state.epochs_done
         self.total_steps = state.total_steps
@@ -281,29 +298,21 @@ class Trainer:
         """Ends `run` and `steps` after the current step; may be called from any thread."""
         self._stop.set()
 
-    def at(self, step: int, **changes: Any) -> None:
-        """Schedules a change of settings: in force from the given step (counted from 1) on.
+    def at(self, step: int, **change: Any) -> None:
+        """Schedules a change: in force from the given step (counted from 1) on.
 
         What can change while a machine runs: learning_rate, clip_norm, min_learning_rate, schedule, warmup_steps,
-        total_steps. The change is part of checkpoints, so a live run can be written down and repeated.
-        Raises ValueError for a step that is past or a setting that cannot change, ConfigError for a bad value.
+        total_steps, and ``faults``, all that are then in the machine. A fault of the initial weights or of the stream
+        of tokens acts only at the start of a run. The change is part of checkpoints, so a live run can be written
+        down and repeated.
+        Raises ValueError for a step that is past or what cannot change, ConfigError for a bad value.
         """
         step = require_count("step", step)
         if step <= self.steps_done:
             raise ValueError(
                 f"step={step} is past: {self.steps_done} steps are done, the next is {self.steps_done + 1}"
             )
-        fixed = sorted(set(changes) - set(CHANGEABLE))
-        if fixed or not changes:
-            raise ValueError(
-                f"cannot change {', '.join(fixed) or 'nothing'}; what can change is {', '.join(CHANGEABLE)}"
-            )
-        planned = {**self._changes, step: {**self._changes.get(step, {}), **changes}}
-        config = self.config
-        for number in sorted(planned):  # each must work with those before it
-            config = replace(config, **planned[number])
-            planned[number] = {name: getattr(config, name) for name in planned[number]}
-        self._changes = planned
+        self._changes = changes.plan(self._changes, step, change, self.config, self.faults)
 
     def validation_loss(self) -> float:
         """Mean cross-entropy over the whole validation split, in nats, dropout off.
@@ -414,8 +423,11 @@ class Trainer:
         started = time.perf_counter()
         number = self.steps_done + 1
         if number in self._changes:
-            self.config = replace(self.config, **self._changes.pop(number))
+            settings, faults = changes.split(self._changes.pop(number))
+            self.config = replace(self.config, **settings)
             self.total_steps = self.config.total_steps or self.total_steps
+            if faults is not None:
+                self._put_in(faults)
         loss, grads, tokens = self._loss_and_gradients(batches, number)
         self._step_grads = grads
         group_norms = {group: self._norm(grads.group(group)) for group in GROUPS}

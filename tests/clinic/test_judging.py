@@ -131,7 +131,10 @@ def test_two_mistakes_at_once_are_both_named_and_a_shared_one_once() -> None:
         (lambda p, s: 0.5, "expected a tuple of 2 arrays, product, sums; got one float"),
         (lambda p, s: (p, None), "sums: is None, still to be written\nRight already: product"),
         (lambda p, s: (p, s.tolist()), "sums: is of type list, not a NumPy array\nRight already: product"),
-        (lambda p, s: (p, s.sum()), "sums: has the wrong shape: got (), expected (3,)\nRight already: product"),
+        (
+            lambda p, s: (p, s.sum()),
+            "sums: has the wrong shape: got (), expected (3,)\nRight already: product",
+        ),
         (
             lambda p, s: (p, s.astype(np.float32)),
             "sums: has dtype float32; the inputs are float64, so the result must be too\nRight already: product",

@@ -18,7 +18,7 @@ from cllm_lab.corpus.source import CorpusError
 from cllm_lab.model.parts import Part, PartsTable
 from cllm_lab.model.transformer import Transformer
 from cllm_lab.training import checkpoint
-from cllm_lab.training.checkpoint import CheckpointError
+from cllm_lab.training.checkpoint import CheckpointError, fault_ids
 from cllm_lab.training.config import OPTIMIZERS
 from cllm_lab.training.trainer import Trainer
 from tests.training.machines import LANGUAGE, TABLES, TEXT, Fault, a_batch, bits, make_model, make_trainer
@@ -593,3 +593,23 @@ def test_the_sound_file_is_not_refused(path, saved):
     trainer = load(path)
     assert trainer.steps_done == 6
     assert trainer.state().changes == {9: {"learning_rate": 0.1}}
+
+
+def test_planned_faults_are_kept_by_their_ids(path):
+    other = Fault("no-clipping", {"clipping": lambda norm, clip_norm: 1.0})
+    through, stopped = make_trainer(faults=(FAULT,)), make_trainer(faults=(FAULT,))
+    for trainer in (through, stopped):
+        trainer.at(4, faults=(other,))
+        trainer.at(6, faults=(FAULT, other))
+    through.run(steps=7)
+    stopped.run(steps=2)
+    stopped.save(path)
+    assert fault_ids(path) == ["one-bias", "no-clipping"]
+    with pytest.raises(
+        CheckpointError, match=r"saved with faults \['one-bias', 'no-clipping'\]; got \['one-bias'\]"
+    ):
+        load(path, faults=(FAULT,))
+    resumed = load(path, faults=(other, FAULT))
+    assert resumed.faults == (FAULT,)
+    resumed.run(steps=5)
+    assert bits(resumed) == bits(through)

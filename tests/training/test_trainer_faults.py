@@ -10,10 +10,10 @@ import pytest
 from cllm_lab.corpus.batches import epoch_batches
 from cllm_lab.model.config import ConfigError
 from cllm_lab.model.parts import Part
+from cllm_lab.training.changes import CHANGEABLE
 from cllm_lab.training.diagnostics import NonFiniteError
 from cllm_lab.training.optimizers import Optimizer, UpdateSizes
 from cllm_lab.training.parts import backpropagation
-from cllm_lab.training.trainer import CHANGEABLE
 from tests.training.machines import (
     STEPS_PER_EPOCH,
     TABLES,
@@ -180,6 +180,86 @@ def test_faults_in_different_slots_act_together():
     assert trainer.faults == faults
 
 
+# Faults that come and go while a machine trains.
+
+NEGATED = Fault("negated", {"gradient_rule": negated})
+SKIPPED = Fault(
+    "skipped", {"residual": Part("skipped", lambda x, b, site: x + 0.0 * b, lambda dy, site: (dy, 0.0 * dy))}
+)
+
+
+def test_a_planned_fault_acts_from_its_step_to_the_step_that_takes_it_out():
+    planned, live = make_trainer(make_model("reference")), make_trainer(make_model("reference"))
+    planned.at(3, faults=(NEGATED, SKIPPED))
+    planned.at(5, faults=(), learning_rate=0.5)
+    planned.run(steps=6)
+    weights = []
+    for faults in ((), (NEGATED, SKIPPED), ()):
+        live.at(live.steps_done + 1, faults=faults)
+        if len(weights) == 2:
+            live.at(live.steps_done + 1, learning_rate=0.5)
+        live.run(steps=2)
+        weights.append(live.params.flat.copy())
+    assert planned.faults == live.faults == ()
+    assert bits(planned) == bits(live)
+    other = make_trainer(make_model("reference"))
+    other.run(steps=6)
+    assert not np.array_equal(other.params.flat, planned.params.flat)
+
+
+def test_a_planned_fault_changes_the_machine_that_was_given_and_not_the_last_one():
+    trainer = make_trainer(make_model("reference"), faults=(SKIPPED,))
+    trainer.at(2, faults=(NEGATED,))
+    trainer.run(steps=2)
+    assert trainer.model.swapped_slots() == ()
+    assert trainer.faults == (NEGATED,)
+
+
+def test_moments_stay_when_faults_change():
+    trainer = make_trainer(optimizer="adam")
+    trainer.run(steps=2)
+    kept = {name: moment.flat.copy() for name, moment in trainer.moments.items()}
+    trainer.at(3, faults=(Fault("still", {"trainable": lambda specs: ()}),))
+    trainer.run(steps=1)
+    assert all((trainer.moments[name].flat == kept[name]).all() for name in kept)
+
+
+def all_zero(params, config, seed):
+    params.flat[:] = 0.0
+    return ""
+
+
+ZEROS = Fault("zeros", {"initialisation": all_zero})
+
+
+@pytest.mark.parametrize("slot", ["initialisation", "stream", "batches"])
+def test_a_fault_of_the_start_is_refused_in_mid_flight(slot):
+    trainer = make_trainer()
+    with pytest.raises(
+        ValueError, match=rf"faults=\['late'\] change {slot}, which acts only when a run starts"
+    ):
+        trainer.at(2, faults=(Fault("late", {slot: all_zero}),))
+    assert trainer.state().changes == {}
+
+
+def test_taking_out_the_fault_of_the_initial_weights_leaves_the_weights():
+    trainer = make_trainer(faults=(ZEROS,))
+    trainer.at(2, faults=())
+    assert len(set(trainer.run(steps=3).losses)) == 1
+    assert not trainer.params.flat.any()
+
+
+def test_putting_a_state_back_puts_its_faults_back():
+    trainer = make_trainer(make_model("reference"), faults=(SKIPPED,))
+    before = trainer.state()
+    trainer.at(1, faults=(NEGATED,))
+    trainer.run(steps=1)
+    trainer.load_state(before)
+    assert trainer.faults == (SKIPPED,)
+    assert trainer.model.swapped_slots() == ("residual",)
+    assert trainer.parts.gradient_rule is backpropagation
+
+
 # Scheduled changes.
 
 
@@ -244,7 +324,9 @@ FIXED = sorted({field.name for field in dataclasses.fields(make_trainer().config
 def test_what_cannot_change_is_refused_with_what_can(name):
     with pytest.raises(ValueError) as caught:
         make_trainer().at(2, **{name: 1})
-    assert str(caught.value) == f"cannot change {name}; what can change is {', '.join(CHANGEABLE)}"
+    assert (
+        str(caught.value) == f"cannot change {name}; what can change is {', '.join((*CHANGEABLE, 'faults'))}"
+    )
 
 
 def test_a_change_of_nothing_is_refused():
