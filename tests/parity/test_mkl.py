@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-import cllm_lab as lab
 from cllm_lab.model.parts import products
 from cllm_lab.model.parts.threads import _libraries, one_product_thread, run_together
+from tests.large_machine import assert_the_tables_agree
 
 pytestmark = pytest.mark.skipif(products._installed_mkl() is None, reason="MKL is not installed")
 
@@ -58,14 +58,7 @@ def test_what_it_cannot_multiply_is_left_to_numpy(a, b, out):
 
 def test_large_products_go_through_it_and_give_the_reference_s_gradients():
     assert products.load_library() == "MKL"
-    config = lab.ModelConfig(vocab_size=4000, d_model=128, n_heads=4, n_layers=1)
-    tokens, targets = np.random.default_rng(0).integers(0, 4000, (2, 4, 32))
-    models = [lab.Transformer(config, parts=table) for table in (lab.parts.reference, lab.parts.fast)]
-    (loss, grads), (fast_loss, fast) = (model.gradients(tokens, targets) for model in models)
-    assert fast_loss == pytest.approx(loss, rel=1e-6)
-    for name in grads:
-        if not name.endswith("b_qkv"):  # the key third is nothing but rounding
-            assert np.linalg.norm(fast[name] - grads[name]) <= 1e-5 * np.linalg.norm(grads[name]), name
+    assert_the_tables_agree(n_layers=1)
 
 
 def test_within_a_small_step_no_thread_shares_its_products():

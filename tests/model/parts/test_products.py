@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cllm_lab as lab
 from cllm_lab.model.parts import products
 from cllm_lab.model.parts.products import product
+from tests.large_machine import assert_the_tables_agree
 
 SIZES = st.integers(1, 9)
 
@@ -65,11 +65,4 @@ def test_an_unknown_choice_is_refused(fresh_choice):
 
 
 def test_a_large_machine_has_the_gradients_of_the_reference():
-    config = lab.ModelConfig(vocab_size=4000, d_model=128, n_heads=4, n_layers=2)
-    tokens, targets = np.random.default_rng(0).integers(0, 4000, (2, 4, 32))
-    models = [lab.Transformer(config, parts=table) for table in (lab.parts.reference, lab.parts.fast)]
-    (loss, grads), (fast_loss, fast) = (model.gradients(tokens, targets) for model in models)
-    assert fast_loss == pytest.approx(loss, rel=1e-6)
-    for name in grads:
-        if not name.endswith("b_qkv"):  # the key third is nothing but rounding
-            assert np.linalg.norm(fast[name] - grads[name]) <= 1e-5 * np.linalg.norm(grads[name]), name
+    assert_the_tables_agree(n_layers=2)
