@@ -13,8 +13,24 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from cllm_lab import faults
+    from cllm_lab.clinic import adapt
+    from cllm_lab.clinic.dependency import dependency_matrix
+    from cllm_lab.clinic.evidence_sheet import evidence_sheet
     from cllm_lab.clinic.exercises import check_exercise
+    from cllm_lab.clinic.fingerprint import gradient_fingerprint
+    from cllm_lab.clinic.four_tests import (
+        gradient_magnitude,
+        loss_sensitivity,
+        proper_attention,
+        weight_updates,
+    )
+    from cllm_lab.clinic.mystery import mystery
+    from cllm_lab.clinic.optimizer_replay import optimizer_replay
     from cllm_lab.clinic.part_times import part_times
+    from cllm_lab.clinic.plateau_ladder import plateau_ladder
+    from cllm_lab.clinic.predictions import predict, predictions, score
+    from cllm_lab.clinic.recomputed_loss import recomputed_loss
+    from cllm_lab.clinic.update_statistics import update_statistics
     from cllm_lab.corpus.corpora import Corpus, load_corpus
     from cllm_lab.corpus.languages import ConstantLanguage, InductionLanguage, MarkovLanguage
     from cllm_lab.corpus.source import CorpusError
@@ -31,6 +47,7 @@ if TYPE_CHECKING:
     from cllm_lab.training.generation import generate, repetition
     from cllm_lab.training.history import History, StepRecord, read_log
     from cllm_lab.views.benchmark import benchmark, benchmark_bars, benchmark_curves
+    from cllm_lab.views.claims import claims
     from cllm_lab.views.curves import loss_curve, schedule_curves
     from cllm_lab.views.diagram import training_diagram
     from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
@@ -43,7 +60,22 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "check_exercise": "cllm_lab.clinic.exercises",
+    "dependency_matrix": "cllm_lab.clinic.dependency",
+    "gradient_fingerprint": "cllm_lab.clinic.fingerprint",
+    "gradient_magnitude": "cllm_lab.clinic.four_tests",
+    "loss_sensitivity": "cllm_lab.clinic.four_tests",
+    "proper_attention": "cllm_lab.clinic.four_tests",
+    "weight_updates": "cllm_lab.clinic.four_tests",
+    "evidence_sheet": "cllm_lab.clinic.evidence_sheet",
+    "mystery": "cllm_lab.clinic.mystery",
+    "optimizer_replay": "cllm_lab.clinic.optimizer_replay",
+    "plateau_ladder": "cllm_lab.clinic.plateau_ladder",
+    "predict": "cllm_lab.clinic.predictions",
+    "predictions": "cllm_lab.clinic.predictions",
+    "score": "cllm_lab.clinic.predictions",
+    "update_statistics": "cllm_lab.clinic.update_statistics",
     "part_times": "cllm_lab.clinic.part_times",
+    "recomputed_loss": "cllm_lab.clinic.recomputed_loss",
     "Corpus": "cllm_lab.corpus.corpora",
     "load_corpus": "cllm_lab.corpus.corpora",
     "ConstantLanguage": "cllm_lab.corpus.languages",
@@ -68,6 +100,7 @@ _HOMES = {
     "benchmark": "cllm_lab.views.benchmark",
     "benchmark_bars": "cllm_lab.views.benchmark",
     "benchmark_curves": "cllm_lab.views.benchmark",
+    "claims": "cllm_lab.views.claims",
     "loss_curve": "cllm_lab.views.curves",
     "schedule_curves": "cllm_lab.views.curves",
     "training_diagram": "cllm_lab.views.diagram",
@@ -83,7 +116,7 @@ _HOMES = {
     "update_size_curves": "cllm_lab.views.update_sizes",
     "vital_signs": "cllm_lab.views.vital_signs",
 }
-_ROOMS = {"faults": "cllm_lab.faults", "parts": "cllm_lab.model.parts"}
+_ROOMS = {"adapt": "cllm_lab.clinic.adapt", "faults": "cllm_lab.faults", "parts": "cllm_lab.model.parts"}
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -12,6 +12,7 @@ import numpy as np
 from cllm_lab.model.parameters import Array
 from cllm_lab.streams import stream
 
+Value = Array | float | np.floating
 Outcome = Literal["PASS", "FAIL", "NOT ATTEMPTED"]
 TOLERANCE = 1e-9
 
@@ -24,7 +25,7 @@ class Mistake:
     """
 
     message: str
-    outputs: Callable[..., Mapping[str, Array]]
+    outputs: Callable[..., Mapping[str, Value]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Exercise:
     returns: tuple[str, ...]
     asked: str
     inputs: Callable[[np.random.Generator], Iterable[tuple[Array, ...]]]
-    solution: Callable[..., Array | tuple[Array, ...]]
+    solution: Callable[..., Value | tuple[Value, ...]]
     mistakes: tuple[Mistake, ...]
 
     @property

@@ -2,5 +2,6 @@
 
 from cllm_lab.faults.catalogue import catalogue
 from cllm_lab.faults.fault import Fault, Scenario
+from cllm_lab.faults.historical import historical, historical_states
 
-__all__ = ["Fault", "Scenario", "catalogue"]
+__all__ = ["Fault", "Scenario", "catalogue", "historical", "historical_states"]

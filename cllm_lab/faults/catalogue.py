@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from cllm_lab.faults import attention
+from cllm_lab.faults import attention, data, gradients, initialisation, instruments, losses, settings, wiring
 from cllm_lab.faults.fault import Fault
 
-_ROOMS = (attention,)
+_ROOMS = (attention, wiring, losses, gradients, initialisation, settings, data, instruments)
 _CATALOGUE = MappingProxyType({fault.id: fault for room in _ROOMS for fault in room.FAULTS})
 
 

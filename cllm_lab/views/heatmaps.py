@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
 from numpy.typing import ArrayLike
 
+from cllm_lab.clinic.dependency import dependency_matrix
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.transformer import Transformer
 from cllm_lab.views.picture import COLOURS, Picture, drawing
@@ -18,8 +19,6 @@ MOST_LABELLED = 16
 MOST_IN_A_ROW = 4
 LONGEST_LABEL = 12
 BACKGROUND = "0.9"
-# Changes below this share of the largest one are rounding; true dependence in float64 lies far above it.
-ROUNDING = 1e-9
 ROW_SUM_TOLERANCE = 1e-4
 
 
@@ -63,25 +62,14 @@ def _describe_attention(head: Array) -> str:
 
 
 def dependency(model: Transformer, tokens: ArrayLike) -> Array:
-    """How far the logits at position i move when token j is replaced by another: (T, T), row i, column j.
+    """`dependency_matrix` of a model for one window of token ids (T,), computed in float64.
 
-        D[i, j] = max over v of |z'_iv - z_iv|,   z' with token j exchanged for its successor in the vocabulary
-
-    tokens: ids of one window (T,). Computed in float64; moves below 1e-9 of the largest are rounding, and 0.
-    A causal model has D = 0 above the diagonal; a model that looks at no other token has D = 0 off it.
     Raises ValueError or TypeError as `Transformer.forward` does.
     """
     window = np.asarray(tokens)
     if window.ndim != 1:
         raise ValueError(f"tokens must be one window of shape (T,); got shape {window.shape}")
-    twin = model.astype("float64")
-    # Both passes have one shape, so that equal rows come out of the products with equal bits.
-    same = twin.require_tokens("tokens", np.tile(window, (window.size, 1)))
-    changed = same.copy()
-    np.fill_diagonal(changed, (window + 1) % model.config.vocab_size)
-    moves = np.abs(twin.forward(changed).logits - twin.forward(same).logits).max(axis=-1).T
-    moves[moves <= ROUNDING * moves.max()] = 0.0
-    return moves
+    return dependency_matrix(model.astype("float64"), window)
 
 
 def dependency_maps(models: Mapping[str, Transformer], tokens: ArrayLike, labels: Sequence[str]) -> Picture:

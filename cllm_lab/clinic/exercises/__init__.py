@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cllm_lab.clinic.exercises import backward_passes
+from cllm_lab.clinic.exercises import backward_passes, constant_loss, ignored_model
 from cllm_lab.clinic.judging import Verdict, judge
 
-_SUBJECTS = (backward_passes,)
+_SUBJECTS = (backward_passes, constant_loss, ignored_model)
 EXERCISES = {exercise.name: exercise for subject in _SUBJECTS for exercise in subject.EXERCISES}
 
 
