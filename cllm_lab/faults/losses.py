@@ -210,7 +210,7 @@ FAULTS = (
         id="softmax-missing-in-backward",
         title="Logits in the place of probabilities",
         swaps={"loss": PartEdit("softmax-missing-in-backward", backward=softmax_missing_backward)},
-        source="not in the documents",
+        source="general",
         symptom="The loss hardly leaves ln V.",
         signature="The gradient is that of half the squared distance between logits and one-hot targets, and "
         "disagrees with finite differences of the printed loss. The hidden states shrink, and the loss stays "
@@ -222,7 +222,7 @@ FAULTS = (
         id="reduction-sum",
         title="The gradient of the sum where the loss is the mean",
         swaps={"loss": PartEdit("reduction-sum", backward=reduction_sum_backward)},
-        source="not in the documents",
+        source="general",
         symptom="The gradient norm is large, and the learning rate that works changes with the batch size.",
         signature="Every gradient is B T times the finite differences of the printed loss. Clipping and Adam "
         "hide it; by SGD without clipping it multiplies the learning rate by B T.",
@@ -233,7 +233,7 @@ FAULTS = (
         id="last-position-only",
         title="Only the last position teaches",
         swaps={"loss": PartEdit("last-position-only", backward=last_position_backward)},
-        source="not in the documents",
+        source="general",
         symptom="The gradient fades as if training were done, and the loss is high.",
         signature="The gradient is 1 / T of the finite differences of the loss at the last position, and "
         "disagrees with those of the printed loss. The last positions are learned by heart and the gradient "

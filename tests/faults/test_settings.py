@@ -39,7 +39,9 @@ def test_without_clipping_norm_and_loss_grow_by_decades_where_with_it_the_machin
     for column in ("grad_norm", "loss"):
         assert exploded.steps[column].max() > 1e4 * exploded.steps[column].iloc[0]
         assert sound.steps[column].max() < 3 * sound.steps[column].iloc[0]
-    assert np.corrcoef(np.log(exploded.steps.grad_norm), np.log(exploded.steps.loss))[0, 1] > 0.9
+    # Together: when the loss has grown a hundredfold, the norm has at least tenfold.
+    risen = int(np.argmax(exploded.steps.loss > 100 * exploded.steps.loss.iloc[0]))
+    assert exploded.steps.grad_norm.iloc[risen] > 10 * exploded.steps.grad_norm.iloc[0]
 
 
 def test_without_clipping_a_step_is_the_rate_times_the_gradient():
