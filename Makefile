@@ -17,7 +17,7 @@ test-library test-notebooks: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-library test-notebooks lint types notebooks evidence picture parity bench clean outdated
+.PHONY: help lab test test-library test-notebooks lint types notebooks evidence claims picture parity bench clean outdated
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ notebooks: .venv/.ready-test ## execute the notebooks and record their outputs (
 
 evidence: .venv/.ready-lab ## repeat the long runs that the notebooks quote and store the results in data/ (20 minutes)
 	$(VENV_PYTHON) -m cllm_lab.training.evidence
+
+claims: .venv/.ready-lab ## test the documents' claims again and store the measurements in data/claims.json (2 minutes)
+	$(VENV_PYTHON) -m cllm_lab.ledger
 
 picture: .venv/.ready-lab ## draw the README's picture again (half a minute)
 	$(VENV_PYTHON) -c "from cllm_lab.views import readme_picture; print(readme_picture('data/readme_curve.png'))"

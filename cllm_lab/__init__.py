@@ -24,12 +24,21 @@ if TYPE_CHECKING:
         proper_attention,
         weight_updates,
     )
+    from cllm_lab.clinic.gradient_cosine import gradient_cosine
+    from cllm_lab.clinic.gradient_flow import gradient_flow
+    from cllm_lab.clinic.likeness import likeness
+    from cllm_lab.clinic.mutation import mutation_table
     from cllm_lab.clinic.mystery import mystery
+    from cllm_lab.clinic.norm_check import norm_check
     from cllm_lab.clinic.optimizer_replay import optimizer_replay
     from cllm_lab.clinic.part_times import part_times
     from cllm_lab.clinic.plateau_ladder import plateau_ladder
     from cllm_lab.clinic.predictions import predict, predictions, score
+    from cllm_lab.clinic.qkv_thirds import qkv_thirds
+    from cllm_lab.clinic.reachable_floor import reachable_floor
     from cllm_lab.clinic.recomputed_loss import recomputed_loss
+    from cllm_lab.clinic.stream_check import stream_check
+    from cllm_lab.clinic.token_by_token import token_by_token
     from cllm_lab.clinic.update_statistics import update_statistics
     from cllm_lab.corpus.corpora import Corpus, load_corpus
     from cllm_lab.corpus.languages import ConstantLanguage, InductionLanguage, MarkovLanguage
@@ -47,15 +56,21 @@ if TYPE_CHECKING:
     from cllm_lab.training.generation import generate, repetition
     from cllm_lab.training.history import History, StepRecord, read_log
     from cllm_lab.views.benchmark import benchmark, benchmark_bars, benchmark_curves
+    from cllm_lab.views.cases import case_verdicts
     from cllm_lab.views.claims import claims
     from cllm_lab.views.curves import loss_curve, schedule_curves
     from cllm_lab.views.diagram import training_diagram
+    from cllm_lab.views.flat_layout import flat_layout
+    from cllm_lab.views.gradient_flow import gradient_flow_curves
     from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
     from cllm_lab.views.lines import line_chart
+    from cllm_lab.views.mutation import mutation_map
     from cllm_lab.views.part_times import part_time_bars
+    from cllm_lab.views.repairs import repair_bars
     from cllm_lab.views.stream import stream_figure, stream_norms
     from cllm_lab.views.tables import memory_table, tensor_table
     from cllm_lab.views.update_sizes import update_size_curves
+    from cllm_lab.views.verdict_bars import verdict_bars
     from cllm_lab.views.vital_signs import vital_signs
 
 _HOMES = {
@@ -67,15 +82,24 @@ _HOMES = {
     "proper_attention": "cllm_lab.clinic.four_tests",
     "weight_updates": "cllm_lab.clinic.four_tests",
     "evidence_sheet": "cllm_lab.clinic.evidence_sheet",
+    "gradient_cosine": "cllm_lab.clinic.gradient_cosine",
+    "likeness": "cllm_lab.clinic.likeness",
+    "gradient_flow": "cllm_lab.clinic.gradient_flow",
+    "mutation_table": "cllm_lab.clinic.mutation",
     "mystery": "cllm_lab.clinic.mystery",
+    "norm_check": "cllm_lab.clinic.norm_check",
     "optimizer_replay": "cllm_lab.clinic.optimizer_replay",
     "plateau_ladder": "cllm_lab.clinic.plateau_ladder",
     "predict": "cllm_lab.clinic.predictions",
     "predictions": "cllm_lab.clinic.predictions",
     "score": "cllm_lab.clinic.predictions",
+    "qkv_thirds": "cllm_lab.clinic.qkv_thirds",
+    "stream_check": "cllm_lab.clinic.stream_check",
     "update_statistics": "cllm_lab.clinic.update_statistics",
     "part_times": "cllm_lab.clinic.part_times",
+    "reachable_floor": "cllm_lab.clinic.reachable_floor",
     "recomputed_loss": "cllm_lab.clinic.recomputed_loss",
+    "token_by_token": "cllm_lab.clinic.token_by_token",
     "Corpus": "cllm_lab.corpus.corpora",
     "load_corpus": "cllm_lab.corpus.corpora",
     "ConstantLanguage": "cllm_lab.corpus.languages",
@@ -100,20 +124,26 @@ _HOMES = {
     "benchmark": "cllm_lab.views.benchmark",
     "benchmark_bars": "cllm_lab.views.benchmark",
     "benchmark_curves": "cllm_lab.views.benchmark",
+    "case_verdicts": "cllm_lab.views.cases",
     "claims": "cllm_lab.views.claims",
     "loss_curve": "cllm_lab.views.curves",
     "schedule_curves": "cllm_lab.views.curves",
     "training_diagram": "cllm_lab.views.diagram",
+    "flat_layout": "cllm_lab.views.flat_layout",
+    "gradient_flow_curves": "cllm_lab.views.gradient_flow",
     "attention_maps": "cllm_lab.views.heatmaps",
     "dependency": "cllm_lab.views.heatmaps",
     "dependency_maps": "cllm_lab.views.heatmaps",
     "line_chart": "cllm_lab.views.lines",
+    "mutation_map": "cllm_lab.views.mutation",
     "part_time_bars": "cllm_lab.views.part_times",
+    "repair_bars": "cllm_lab.views.repairs",
     "stream_figure": "cllm_lab.views.stream",
     "stream_norms": "cllm_lab.views.stream",
     "memory_table": "cllm_lab.views.tables",
     "tensor_table": "cllm_lab.views.tables",
     "update_size_curves": "cllm_lab.views.update_sizes",
+    "verdict_bars": "cllm_lab.views.verdict_bars",
     "vital_signs": "cllm_lab.views.vital_signs",
 }
 _ROOMS = {"adapt": "cllm_lab.clinic.adapt", "faults": "cllm_lab.faults", "parts": "cllm_lab.model.parts"}

@@ -15,7 +15,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 # From the ground up: a room uses itself and those before it.
-ROOMS = ("corpus", "model", "lattice", "training", "faults", "clinic", "views")
+ROOMS = ("corpus", "model", "lattice", "training", "faults", "clinic", "ledger", "views")
 GROUND = ("cllm_lab.streams", "cllm_lab.resources", "cllm_lab.files")
 DRAWING = {"matplotlib", "ipywidgets", "IPython"}
 

@@ -111,7 +111,7 @@ def _judge_case(exercise: Exercise, function: Callable[..., Any], case: tuple[Ar
     changed = [
         name
         for name, before, after in zip(exercise.parameters, case, handed_over, strict=True)
-        if not np.array_equal(before, after)
+        if not np.array_equal(before, after, equal_nan=True)
     ]
     results = result if isinstance(result, tuple | list) else (result,)
     if all(value is None for value in results):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cllm_lab.clinic.evidence_sheet import EvidenceSheet, evidence_sheet, next_batch
+from cllm_lab.clinic.stream_check import StreamCheck, stream_check
 from cllm_lab.corpus.batches import Batch
 from cllm_lab.corpus.corpora import load_corpus
 from cllm_lab.corpus.source import TokenSource
@@ -33,6 +35,7 @@ SHARES = (0.2, 0.6, 0.2)
 # Faults that no measurement tells apart, besides what a machine prints about itself.
 EQUIVALENT = (("zero-init", "zero-init-lattice"),)
 
+_OPEN = "open"
 _STREAM = 0x6D797374
 _STEPS = 5
 _SHOWS = 1e-3
@@ -170,8 +173,8 @@ class MysteryTrainer:
 @dataclass(frozen=True, repr=False)
 class Verdict:
     """What came of a commitment. ``score``: "right"; "equivalent", as many faults that measure the same; "partly",
-    where one name is right and another wrong or missing; "wrong". ``committed`` and ``truth``: fault ids, none for
-    a healthy machine.
+    where one name is right and another wrong or missing; "wrong"; "open" where nothing was committed, and nothing
+    is told. ``committed`` and ``truth``: fault ids, none for a healthy machine.
     """
 
     score: str
@@ -179,6 +182,8 @@ class Verdict:
     truth: tuple[str, ...]
 
     def __repr__(self) -> str:
+        if self.score == _OPEN:
+            return 'No answer yet. To give one, name one fault id, or two, or "healthy".'
         lines = [
             f"{self.score.capitalize()}. You said: {_named(self.committed)}. It was: {_named(self.truth)}."
         ]
@@ -202,7 +207,7 @@ class Mystery:
         self.trainer = MysteryTrainer(self._machine)
 
     def __repr__(self) -> str:
-        return f"Mystery(seed={self.seed}, {'open' if self._verdict is None else self._verdict.score})"
+        return f"Mystery(seed={self.seed}, {_OPEN if self._verdict is None else self._verdict.score})"
 
     @property
     def corpus(self) -> TokenSource:
@@ -213,12 +218,19 @@ class Mystery:
         """Inputs and targets (B, T) of the machine's next step, as the machine would get them."""
         return next_batch(self._machine)
 
+    def stream_check(self) -> StreamCheck:
+        """What the machine is fed, beside the text: `cllm_lab.stream_check` of it."""
+        return stream_check(self._machine)
+
     def commit(self, *names: str) -> Verdict:
         """Names the fault or faults by their ids, or "healthy"; the verdict reveals what it was.
 
+        Without a name the verdict is "open": nothing is committed and nothing revealed.
         Raises ValueError for an id that the catalogue does not hold (naming the nearest), for "healthy" beside an id,
-        for the same id twice, two faults in one slot or nothing; RuntimeError for a second commitment.
+        for the same id twice or two faults in one slot; RuntimeError for a second commitment.
         """
+        if not names:
+            return Verdict(_OPEN, (), ())
         if self._verdict is not None:
             raise RuntimeError(f"mystery {self.seed} is solved: {self._verdict.score}; try another seed")
         self._verdict = _judge(_require_names(names), self._truth)
@@ -227,7 +239,8 @@ class Mystery:
 
 def mystery(seed: int) -> Mystery:
     """The mystery of a seed: a machine of d_model 32 on the shipped text; healthy, or with one fault or two
-    in different slots, in the shares 20, 60 and 20 %. Equal seeds give equal mysteries while the catalogue is the same.
+    in different slots, in the shares 20, 60 and 20 %. Equal seeds give equal mysteries while the catalogue is the same;
+    a fault that is added to it changes the mysteries that it comes into and no others.
 
     A fault takes part where it shows on this machine: in its first steps the losses, gradient norms, sizes of
     updates, logits, batches or console lines differ from the healthy machine's by more than 1 in 1000, or it ends
@@ -238,8 +251,10 @@ def mystery(seed: int) -> Mystery:
     """
     draw = stream(seed, "check", _STREAM)
     wanted = int(draw.choice(len(SHARES), p=SHARES))
-    ids = sorted(catalogue())
-    order = [ids[place] for place in draw.permutation(len(ids))]
+    # A draw of its own for each fault: the order of the others does not depend on which faults there are.
+    order = sorted(
+        catalogue(), key=lambda name: stream(seed, "check", _STREAM, zlib.crc32(name.encode())).random()
+    )
     first = [name for name in islice(filter(takes_part, order), 1)] if wanted else []
     partners = (name for name in order if wanted == 2 and first and _pair_shows(first[0], name))
     return Mystery(seed, sorted([*first, *islice(partners, 1)]))
@@ -325,7 +340,7 @@ def _differs(names: tuple[str, ...], others: tuple[str, ...]) -> bool:
 
 
 def _require_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names or not all(isinstance(name, str) for name in names):
+    if not all(isinstance(name, str) for name in names):
         raise ValueError(f'commit takes fault ids or "healthy"; got {names!r}')
     if HEALTHY in names:
         if len(names) > 1:

@@ -39,7 +39,7 @@ from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.diagnostics import NonFiniteError
 from cllm_lab.training.trainer import Trainer
 
-EPOCHS = 24
+EPOCHS = 16
 D_MODEL = 32
 _SIZE = {"d_model": D_MODEL, "n_heads": 4, "n_layers": 1, "d_ff": 2 * D_MODEL}
 # One step of the output changes a token's logit by rate |h|^2, and |h|^2 is about the width: this rate moves a
@@ -257,6 +257,8 @@ def every_combination(
     return losses
 
 
+# What a run that broke off left behind may overflow; its loss is then NaN or infinite.
+@np.errstate(all="ignore")
 def text_loss(trainer: Trainer) -> float:
     """Mean of the machine's loss over its whole text in nats, whatever the trainer reports. Nothing is changed."""
     config = trainer.config

@@ -7,6 +7,7 @@ from cllm_lab.views.benchmark import (
     benchmark_curves,
     benchmark_summary,
 )
+from cllm_lab.views.claims import claims, claims_summary
 from cllm_lab.views.curves import describe_runs, loss_curve, schedule_curves
 from cllm_lab.views.diagram import training_diagram
 from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
@@ -27,6 +28,8 @@ __all__ = [
     "benchmark_bars",
     "benchmark_curves",
     "benchmark_summary",
+    "claims",
+    "claims_summary",
     "dependency",
     "dependency_maps",
     "describe_runs",

@@ -1,6 +1,7 @@
 """How an answer is judged, whatever the exercise: attempts, exceptions, forms, values."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,17 @@ def test_a_changed_input_fails_even_where_the_results_are_right(place: int) -> N
     verdict = judge(PAIR, changing)
     assert str(verdict).startswith(f"FAIL: your function changed its input {'ab'[place]} in place;")
     assert judge(PAIR, product_and_sum).passed
+
+
+def test_an_input_that_holds_nan_is_not_called_changed() -> None:
+    def holds_nan(rng: np.random.Generator) -> list[tuple[np.ndarray, ...]]:
+        return [(np.array([1.0, np.nan, 3.0]),)]
+
+    largest = replace(
+        PAIR, parameters=("a",), returns=("largest",), inputs=holds_nan, solution=np.nanmax, mistakes=()
+    )
+    assert judge(largest, np.nanmax).passed
+    assert "in place" in str(judge(largest, lambda a: np.nan_to_num(a, copy=False).max()))
 
 
 def test_two_mistakes_at_once_are_both_named_and_a_shared_one_once() -> None:

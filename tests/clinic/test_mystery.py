@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from itertools import pairwise
 
@@ -13,6 +15,7 @@ from cllm_lab.clinic import mystery as room
 from cllm_lab.clinic.mystery import SHARES, Mystery, MysteryTrainer, mystery, takes_part
 from cllm_lab.clinic.subject import require_subject
 from cllm_lab.faults.fault import Fault
+from cllm_lab.resources import notebooks_path
 
 SEEDS = range(60)
 
@@ -161,7 +164,6 @@ def test_declared_classes_hold_by_measurement():
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ((), "fault ids or"),
         ((1,), "fault ids or"),
         (("healthy", "doubled-attention"), "stands alone"),
         (("doubled-attention", "doubled-attention"), "each id once"),
@@ -173,6 +175,33 @@ def test_a_commitment_that_cannot_be_judged_is_not_counted(names, words):
     with pytest.raises(ValueError, match=words):
         found.commit(*names)
     found.commit("healthy")
+
+
+def test_no_answer_is_not_counted_and_tells_nothing(drawn):
+    found = mystery(first_of(drawn, 1))
+    for _ in range(2):
+        verdict = found.commit()
+        assert (verdict.score, verdict.truth) == ("open", ())
+        assert "No answer yet" in repr(verdict) and "open" in repr(found)
+    assert found.commit(*found._truth).score == "right"
+
+
+def test_what_the_machine_is_fed_can_be_checked():
+    assert Mystery(0, ["doubled-attention"]).stream_check().passed
+    assert "targets misplaced" in Mystery(0, ["unshifted-targets"]).stream_check().findings
+
+
+def test_a_new_fault_changes_the_mysteries_that_it_comes_into_and_no_others(drawn, monkeypatch):
+    def half_rate(step, config, total_steps):
+        return 0.5 * config.learning_rate
+
+    known = lab.faults.catalogue()
+    grown = {**known, "newcomer": Fault("newcomer", "", {"schedule": half_rate}, "", "", "", "")}
+    monkeypatch.setattr(room, "catalogue", lambda: grown)
+    monkeypatch.setattr(room, "resolve", lambda names: tuple(grown[name] for name in names))
+    again = {seed: mystery(seed)._truth for seed in SEEDS}
+    assert all(again[seed] == drawn[seed] for seed in SEEDS if "newcomer" not in again[seed])
+    assert sum("newcomer" in truth for truth in again.values()) < len(SEEDS) / 5
 
 
 def test_two_faults_of_one_slot_cannot_be_meant():
@@ -192,3 +221,17 @@ def test_a_seed_out_of_range(seed):
         mystery(seed)
     with pytest.raises(TypeError, match="seed"):
         mystery("1")  # type: ignore[arg-type]
+
+
+def test_the_answers_folded_into_the_notebook_are_the_truth():
+    cells = json.loads((notebooks_path() / "22_mystery_cases.ipynb").read_text(encoding="utf-8"))["cells"]
+    seed, told = None, {}
+    for cell in cells:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            seed = next((int(found) for found in re.findall(r"= lab\.mystery\((\d+)\)", text)), seed)
+        elif answer := re.search(r"<summary>What it was</summary>\n\nIt is (.+?)\.", text):
+            told[seed] = tuple(re.findall(r"`(.+?)`", answer[1]))
+    assert len(told) == 5
+    assert told == {seed: mystery(seed)._truth or ("healthy",) for seed in told}
+    assert sorted(len(mystery(seed)._truth) for seed in told) == [0, 1, 1, 1, 2]

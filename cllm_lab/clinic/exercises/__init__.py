@@ -8,10 +8,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cllm_lab.clinic.exercises import backward_passes, constant_loss, ignored_model
+from cllm_lab.clinic.exercises import (
+    attention_gradient,
+    attention_weights,
+    backward_passes,
+    constant_loss,
+    data_checks,
+    fixed_point,
+    ignored_model,
+    instruments,
+    no_attention,
+    other_loss,
+    partial_training,
+    repair_order,
+    step_size,
+    verdicts,
+)
 from cllm_lab.clinic.judging import Verdict, judge
 
-_SUBJECTS = (backward_passes, constant_loss, ignored_model)
+_SUBJECTS = (
+    backward_passes,
+    constant_loss,
+    ignored_model,
+    partial_training,
+    other_loss,
+    instruments,
+    step_size,
+    fixed_point,
+    repair_order,
+    attention_gradient,
+    no_attention,
+    attention_weights,
+    data_checks,
+    verdicts,
+)
 EXERCISES = {exercise.name: exercise for subject in _SUBJECTS for exercise in subject.EXERCISES}
 
 

@@ -63,7 +63,7 @@ def _with_zero_times_infinity(counts: Array) -> dict[str, Array]:
 
 
 def _mean_of_rows(counts: Array) -> dict[str, Array]:
-    return {"bigram": np.mean([_entropy(row) for row in counts if row.any()])}
+    return {"bigram": np.asarray(np.mean([_entropy(row) for row in counts if row.any()]))}
 
 
 LOSS_LEVELS = Exercise(

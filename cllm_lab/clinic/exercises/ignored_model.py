@@ -38,7 +38,7 @@ def _overflowing(logits: Array, targets: Array) -> dict[str, Array]:
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         exponentials = np.exp(logits)
         probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
-        return {"loss": -np.mean(np.log(_at_targets(probabilities, targets)))}
+        return {"loss": np.asarray(-np.mean(np.log(_at_targets(probabilities, targets))))}
 
 
 RECOMPUTED_LOSS = Exercise(
