@@ -150,7 +150,7 @@ CASES = (
     Case(
         18,
         "looking_the_wrong_way",
-        "attention is there, and the loss does not go where it was promised to go",
+        "none: proper attention was announced as done",
         "its six steps are all that proper attention needs (001)",
         ("001-six-steps", "000-stable-softmax"),
         ("no-causal-mask", "strided-heads", "signed-exp-softmax"),

@@ -114,8 +114,10 @@ def test_the_loss_is_that_of_the_logits_whatever_is_printed() -> None:
     printed = learned(all_but("loss"), epochs=2)
     assert printed.loss != pytest.approx(printed.printed[-1], abs=1.0)
     trainer = trainer_with(all_but("loss"))
+    before = trainer.params.flat.copy()
     trainer.run(epochs=2)
     assert text_loss(trainer) == printed.loss
+    assert printed.moved == np.sum(before != trainer.params.flat) > 0.9 * printed.size
     n, config = len(CORPUS.tokens) - 1, trainer.config
     windows = [
         (CORPUS.tokens[start : start + 32][None], CORPUS.tokens[start + 1 : start + 33][None])

@@ -114,9 +114,9 @@ def test_the_verdicts_of_a_case_are_printed(case, capsys) -> None:
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 100
     words = " ".join(printed.split())
-    known = {claim.id: claim for claim in CLAIMS}
+    known, judged = {claim.id: claim for claim in CLAIMS}, ledger()
     for name in case.claims:
-        verdict, evidence = ledger()[name]
+        verdict, evidence = judged[name]
         statement = f"{verdict} {known[name].document}: {known[name].words} {evidence}"
         assert " ".join(statement.split()) in words
     starts = [line for line in printed.splitlines() if not line.startswith(" ")]
