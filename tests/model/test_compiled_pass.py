@@ -1,5 +1,7 @@
 """The compiled pass: the same numbers as the parts, proven by itself, however the batch is shared out."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -143,3 +145,31 @@ def test_the_activations_of_the_last_batch_can_be_asked_for():
     assert set(expected.names()) <= set(found.names())
     for name in expected:
         assert (found[name] == expected[name]).all()
+
+
+AFTER = {
+    "nothing": "",
+    "a pass through the parts": "lab.Transformer(config).gradients(tokens, targets)",
+    "a step of another machine": "lab.Trainer(lab.Transformer(replace(config, norm='post')), corpus).run(steps=1)",
+}
+
+
+def gradient_norm_after(code):
+    """The first step's gradient norm, to all its digits, in a new process that has done something else before."""
+    program = f"""
+from dataclasses import replace
+import cllm_lab as lab
+corpus = lab.load_corpus("large")
+tokens, targets = corpus.tokens[None, :32], corpus.tokens[None, 1:33]
+config = lab.ModelConfig(vocab_size=corpus.vocab_size)
+{code}
+trainer = lab.Trainer(lab.Transformer(config), corpus)
+trainer.run(steps=2)
+print(repr(trainer.history[1].grad_norm))
+"""
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+
+
+def test_what_a_process_did_before_changes_no_bit():
+    found = {name: gradient_norm_after(code) for name, code in AFTER.items()}
+    assert len(set(found.values())) == 1, found

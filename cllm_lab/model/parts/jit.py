@@ -195,8 +195,9 @@ def decorator(package: Path) -> Callable[..., Callable]:
 
     njit: Any = numba.njit
 
-    def compiled(function: Callable, inline: str = "never") -> Callable:
-        dispatcher = njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, inline=inline)(function)
+    def compiled(function: Callable, inline: str = "never", forceinline: bool = False) -> Callable:
+        options = {"inline": inline, "forceinline": forceinline}
+        dispatcher = njit(nogil=True, error_model="numpy", fastmath=FAST_MATH, **options)(function)
         _announcer.names[dispatcher] = f"{package.name}: compiling {function.__name__.strip('_')}"
         cache = _cache(function, package)
         if cache is not None:
@@ -224,3 +225,12 @@ def _cache(function: Callable, package: Path) -> _StampedCache | None:
 
 
 compiled = decorator(Path(__file__).parents[2])
+
+
+def compiled_callee(function: Callable) -> Callable:
+    """`compiled`, for what other compiled functions call: its machine code becomes part of theirs.
+
+    Linked to, it could be there twice, from the cache of the caller and from its own, optimised in two ways; which of
+    them ran, and so the last bits, would depend on what the process had loaded first.
+    """
+    return compiled(function, forceinline=True)

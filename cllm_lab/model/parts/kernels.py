@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cllm_lab.model.parts.jit import compiled, quiet
+from cllm_lab.model.parts.jit import compiled, compiled_callee, quiet
 
 
-@compiled
+@compiled_callee
 def layer_norm(x, gamma, beta, epsilon, normalised, rstd, y):
     """n = (x - mean) / sqrt(var + eps);  y = gamma n + beta, row by row; ``rstd`` has one entry a row."""
     rows, columns = x.shape
@@ -36,7 +36,7 @@ def layer_norm(x, gamma, beta, epsilon, normalised, rstd, y):
             y[r, c] = gamma[c] * n + beta[c]
 
 
-@compiled
+@compiled_callee
 def layer_norm_gradient(dy, normalised, rstd, gamma, dx, dgamma, dbeta):
     """dx = rstd (dn - mean(dn) - n mean(dn n)), dn = dy gamma; dgamma and dbeta are overwritten."""
     rows, columns = dy.shape
@@ -83,7 +83,7 @@ def normalise_rows(values):
             values[r, c] *= inverse
 
 
-@compiled
+@compiled_callee
 def softmax_gradient(dweights, weights, dscores):
     """dS = A (dA - sum(dA A)), row by row."""
     for r in range(weights.shape[0]):
@@ -167,7 +167,7 @@ def cross_entropy_gradient(probabilities, targets, dlogits):
         dlogits[r, targets[r]] -= scale
 
 
-@compiled
+@compiled_callee
 def gather_rows(table, ids, rows):
     """rows[r] = table[ids[r]]."""
     for r in range(ids.shape[0]):
@@ -175,7 +175,7 @@ def gather_rows(table, ids, rows):
             rows[r, c] = table[ids[r], c]
 
 
-@compiled
+@compiled_callee
 def scatter_add_rows(table, ids, rows):
     """table[ids[r]] += rows[r], for every r in turn."""
     for r in range(ids.shape[0]):

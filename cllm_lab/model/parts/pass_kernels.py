@@ -13,7 +13,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from cllm_lab.model.parts.jit import compiled
+from cllm_lab.model.parts.jit import compiled, compiled_callee
 from cllm_lab.model.parts.kernels import (
     gather_rows,
     layer_norm,
@@ -124,17 +124,17 @@ def loss_and_gradients(
     scatter_add_rows(d_embedding, tokens, scratch.dx)
 
 
-@compiled
+@compiled_callee
 def _matrix(flat, start, rows, columns):
     return flat[start : start + rows * columns].reshape(rows, columns)
 
 
-@compiled
+@compiled_callee
 def _vector(flat, start, size):
     return flat[start : start + size]
 
 
-@compiled
+@compiled_callee
 def _layer(flat, at, C, F):
     """The tensors of one layer, views into the flat buffer."""
     return Layer(
@@ -214,21 +214,21 @@ def _block_backward(p, g, i, kept, scratch, gelu):
     _add(dx, scratch.branch)
 
 
-@compiled
+@compiled_callee
 def _add(x, y):
     for r in range(x.shape[0]):
         for c in range(x.shape[1]):
             x[r, c] += y[r, c]
 
 
-@compiled
+@compiled_callee
 def _add_branch(x, branch, bias):
     for r in range(x.shape[0]):
         for c in range(x.shape[1]):
             x[r, c] += branch[r, c] + bias[c]
 
 
-@compiled
+@compiled_callee
 def _column_sums(dy, db):
     db[:] = 0.0
     for r in range(dy.shape[0]):
@@ -245,7 +245,7 @@ def _split_heads(qkv, bias, q, k, v):
     _read_heads(qkv, bias, 2 * C, v)
 
 
-@compiled
+@compiled_callee
 def _read_heads(rows, bias, first_column, heads):
     B, H, T, D = heads.shape
     for b in range(B):
@@ -312,7 +312,7 @@ def _attention_backward(dmixed, q, k, v, weights, dqkv, square, dz, dhead):
             _write_head(dhead, scale, dqkv, b * T, H * D + h * D)
 
 
-@compiled
+@compiled_callee
 def _write_head(head, scale, rows, first_row, first_column):
     for t in range(head.shape[0]):
         for d in range(head.shape[1]):
@@ -377,7 +377,7 @@ def _cross_entropy(logits, targets, losses, count):
         row[targets[r]] -= scale
 
 
-@compiled
+@compiled_callee
 def _largest(row, lanes):
     """The largest number of a row; where there are NaN, any of its numbers."""
     whole = row.size // LANES * LANES
