@@ -52,6 +52,8 @@ def test_the_tables_of_cases_and_claims_are_those_of_the_ledger(name, table) -> 
 def test_every_notebook_is_listed_with_its_minutes() -> None:
     manifest = json.loads((ROOT / "notebooks" / "manifest.json").read_text(encoding="utf-8"))
     for entry in manifest:
-        row = [line for line in README.splitlines() if f"[{entry['title']}](notebooks/{entry['file']})" in line]
+        row = [
+            line for line in README.splitlines() if f"[{entry['title']}](notebooks/{entry['file']})" in line
+        ]
         assert len(row) == 1, entry["file"]
         assert f"| {entry['minutes']} |" in row[0], entry["file"]

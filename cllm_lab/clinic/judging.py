@@ -140,17 +140,25 @@ def _judge_values(exercise: Exercise, case: tuple[Array, ...], results: Iterable
         for mistake in exercise.mistakes
     ]
     complaints: dict[str, list[str]] = {}
-    right = []
+    right, wrong = [], {}
     for (name, expected), given in zip(exercise.answer(case).items(), results, strict=True):
         got = _as_array(given)
-        complaint = _unlike_an_answer(got)
-        if complaint is None and _equal(got, expected):
+        unlike = _unlike_an_answer(got)
+        if unlike is not None:
+            complaints.setdefault(unlike, []).append(name)
+        elif _equal(got, expected):
             right.append(name)
-            continue
-        if complaint is None:
-            known = (text for text, spoilt in named_mistakes if name in spoilt and _equal(got, spoilt[name]))
-            complaint = next(known, None) or _difference(got, expected)
-        complaints.setdefault(complaint, []).append(name)
+        else:
+            wrong[name] = (got, expected)
+    explained = [
+        (text, [name for name, (got, _) in wrong.items() if name in spoilt and _equal(got, spoilt[name])])
+        for text, spoilt in named_mistakes
+    ]
+    # The mistake that explains most of what is wrong goes first.
+    explained.sort(key=lambda mistake: -len(mistake[1]))
+    for name, (got, expected) in wrong.items():
+        known = next((text for text, names in explained if name in names), None)
+        complaints.setdefault(known or _difference(got, expected), []).append(name)
     if not complaints:
         return None
     text = "; ".join(f"{', '.join(names)}: {complaint}" for complaint, names in complaints.items())

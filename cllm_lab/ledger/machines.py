@@ -97,9 +97,17 @@ def negated(training_pass: Pass) -> Parameters:
     return grads
 
 
+def a_millionth(training_pass: Pass) -> Parameters:
+    """The true gradient times 1e-6."""
+    grads = training_pass.backward()
+    grads.flat *= grads.flat.dtype.type(1e-6)
+    return grads
+
+
 BETWEEN_EMBEDDINGS = Swap("between-embeddings", {"gradient_rule": between_embeddings})
 TARGET_MINUS_CURRENT = Swap("target-minus-current", {"gradient_rule": target_minus_current})
 NEGATED = Swap("negated", {"gradient_rule": negated})
+A_MILLIONTH = Swap("a-millionth", {"gradient_rule": a_millionth})
 
 
 def embedding_distance(params: Parameters) -> float:

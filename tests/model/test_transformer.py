@@ -567,7 +567,9 @@ def test_a_slot_that_does_not_exist():
 
 
 def test_what_fills_a_slot_must_be_a_part():
-    with pytest.raises(TypeError, match=r"slot norm must be filled by a Part; got 'rms'"):
+    with pytest.raises(
+        TypeError, match=r"slot norm must be filled by a Part or changed by a PartEdit; got 'rms'"
+    ):
         by_name("default").model().swapped(norm="rms")
 
 

@@ -21,7 +21,7 @@ def clip_by_global_norm(dw: Array, db: Array, clip_norm: Array) -> tuple[Array, 
 
 def _gradients(rng: np.random.Generator) -> Cases:
     """Long, shorter than clip_norm, with a part that is shorter alone, and 0."""
-    for length, clip_norm in ((3.0, 1.0), (0.3, 0.8), (1.0, 0.7)):
+    for length, clip_norm in ((9.0, 1.0), (0.3, 0.8), (1.0, 0.7)):
         dw, db = rng.standard_normal((4, 3)), rng.standard_normal(3)
         whole = np.sqrt(np.sum(dw**2) + np.sum(db**2))
         yield length / whole * dw, length / whole * db, np.array(clip_norm)

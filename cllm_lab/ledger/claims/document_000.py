@@ -126,7 +126,7 @@ def _typical_rates(m: Measurements) -> Judgement:
     )
 
 
-@BOOK.claim("section 4", "too small a rate: no weight updates", "learning-rates")
+@BOOK.claim("section 4", "too small a rate, such as 1e-12: no weight updates", "learning-rates")
 def _rate_too_small(m: Measurements) -> Judgement:
     share = m["rate_1e-12_weights_changed_share"]
     return weighed(share == 0.0 < m["rate_1e-12_gradient_norm"]), (
@@ -258,7 +258,9 @@ def _training_blocks_ui(m: Measurements) -> Judgement:
 
 
 @BOOK.claim(
-    "priority 2", "the largest embedding gradient shows whether gradients are zero", "documents-diagnostics"
+    "priority 2",
+    "the largest embedding gradient verifies that gradients are not zero",
+    "documents-diagnostics",
 )
 def _largest_gradient_shows_zero(m: Measurements) -> Judgement:
     return weighed(m["sound_gradient_largest"] > 0.0, m["zeros_gradient_largest"] == 0.0), (

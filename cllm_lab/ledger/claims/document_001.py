@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cllm_lab.ledger.claim import CONFIRMED, REFUTED, Book, Judgement, Measurements, shown, weighed, within
-from cllm_lab.ledger.claims.common import PRINTED, SMALL_ERROR, arm, pinned
+from cllm_lab.ledger.claims.common import PRINTED, SMALL_ERROR, UNFALLEN, arm, pinned
 
 BOOK = Book("001")
 
@@ -49,7 +49,9 @@ def _not_sequences(m: Measurements) -> Judgement:
 
 
 @BOOK.claim(
-    "solution 1, impact", "with proper attention token relationships are learned", "doubled-attention"
+    "solution 1, impact",
+    "with attention that is proper, as this engine's, token relationships are learned",
+    "doubled-attention",
 )
 def _attention_learns_relationships(m: Measurements) -> Judgement:
     return weighed(m["reach_sound"] > 0.0, m["loss_sound"] < m["positional"]), (
@@ -239,9 +241,14 @@ def _above_one_explodes(m: Measurements) -> Judgement:
 
 @BOOK.claim("diagnostic output", "gradients below 1e-6 mean vanishing", "documents-diagnostics")
 def _below_a_millionth_vanishes(m: Measurements) -> Judgement:
-    return weighed(m["sound_gradient_largest"] > 1e-6, m["zeros_gradient_largest"] < 1e-6), (
+    told_apart = m["zeros_gradient_largest"] < 1e-6 < m["sound_gradient_largest"]
+    before, after = m["shrunk_loss"]
+    learns_below = m["shrunk_gradient_largest"] < 1e-6 and before - after > UNFALLEN
+    return weighed(told_apart, not learns_below), (
         f"largest embedding gradient: {m['sound_gradient_largest']:.3f} on a sound machine, "
-        f"{m['zeros_gradient_largest']:g} on one of zeros"
+        f"{m['zeros_gradient_largest']:g} on one of zeros; with every gradient a millionth, "
+        f"{m['shrunk_gradient_largest']:.0e}, Adam brings the loss from {before:.2f} to {after:.2f} in "
+        f"{m['shrunk_epochs']} epochs"
     )
 
 
@@ -252,7 +259,7 @@ def _similarity_speedup(m: Measurements) -> Judgement:
     ), f"measured: {m['similarity_speedup']:.1f} times"
 
 
-@BOOK.claim("crystalline", "spiral locality: an improvement of 20 to 50 %", "lattice-speed")
+@BOOK.claim("crystalline", "spiral locality: an improvement of 20 to 50 %, of speed", "lattice-speed")
 def _locality_improvement(m: Measurements) -> Judgement:
     return weighed(within(m["locality_improvement"], 0.2, 0.5)), f"measured: {m['locality_improvement']:.0%}"
 

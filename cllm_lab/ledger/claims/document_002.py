@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cllm_lab.ledger.claim import CONFIRMED, NOT_HERE, REFUTED, Book, Judgement, Measurements, shown, weighed
-from cllm_lab.ledger.claims.common import PRINTED, SMALL_ERROR, arm, pinned, unseen
+from cllm_lab.ledger.claims.common import PRINTED, SMALL_ERROR, SYMPTOM, arm, pinned, unseen
 
 BOOK = Book("002")
 ORTHOGONAL = 0.1
@@ -38,9 +38,12 @@ def _loss_from_ids_is_constant(m: Measurements) -> Judgement:
     "zero-weights",
 )
 def _new_constant_shows_the_forward_pass(m: Measurements) -> Judgement:
-    return weighed(m["tensors_that_move_the_loss_alone"] > 0), (
-        f"where a machine of zeros prints 9.2103, {m['tensors_that_move_the_loss_alone']} of {m['tensors']} "
-        "tensors, perturbed one at a time, move the loss"
+    counts_outputs = abs(m["ln_10000"] - SYMPTOM) <= PRINTED
+    return weighed(counts_outputs, m["tensors_that_move_the_loss_alone"] > 0), (
+        f"it comes from the outputs, since ln 10000 = {m['ln_10000']:.4f} counts them and no token id does; "
+        "but where a machine of zeros prints it, "
+        f"{m['tensors_that_move_the_loss_alone']} of {m['tensors']} tensors, perturbed one at a time, move "
+        "the loss"
     )
 
 
@@ -70,7 +73,11 @@ def _another_constant(m: Measurements) -> Judgement:
     return weighed(pinned(losses)), (f"with the mismatched gradient and zero weights: {shown(losses)}")
 
 
-@BOOK.claim("root cause", "the mismatch keeps the loss constant at 9.2103", "blamed-causes")
+@BOOK.claim(
+    "root cause",
+    "a gradient between input and target embeddings, as listed, holds a loss constant, and at 9.2103",
+    "blamed-causes",
+)
 def _mismatch_keeps_loss_constant(m: Measurements) -> Judgement:
     losses = m["gradient_between_embeddings"]
     fast = m["gradient_between_embeddings_at_rate_10"]
@@ -171,7 +178,11 @@ def _updated_but_constant(m: Measurements) -> Judgement:
     )
 
 
-@BOOK.claim("recommendation", "the cross-entropy backward pass enables the loss to decrease", "zero-weights")
+@BOOK.claim(
+    "recommendation",
+    "the cross-entropy backward pass enables the loss to decrease (the weights being zero)",
+    "zero-weights",
+)
 def _right_backward_enables(m: Measurements) -> Judgement:
     losses = arm(m, "sgd")
     return (REFUTED if pinned(losses) else CONFIRMED), (

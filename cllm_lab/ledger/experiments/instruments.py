@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from cllm_lab.ledger.machines import DOCUMENTS_SGD, NEGATED, SEED, batches, corpus_loss, machine, moved
+from cllm_lab.ledger.machines import (
+    A_MILLIONTH,
+    DOCUMENTS_SGD,
+    NEGATED,
+    SEED,
+    batches,
+    corpus_loss,
+    machine,
+    moved,
+)
 from cllm_lab.model.parameters import Array, Parameters
 from cllm_lab.model.transformer import Transformer
 from cllm_lab.streams import stream
@@ -114,4 +123,11 @@ def documents_diagnostics() -> dict[str, Any]:
     wrong = machine(faults=(NEGATED,))
     _, grads = wrong.gradients(*batch)
     found["wrong_sign_gradients_not_zero"] = int(np.count_nonzero(grads.flat))
+    shrunk = machine(faults=(A_MILLIONTH,))
+    _, grads = shrunk.gradients(*batch)
+    found["shrunk_gradient_largest"] = _largest(grads.group("embedding"))
+    before_training = corpus_loss(shrunk)
+    shrunk.run(epochs=EPOCHS, progress=False)
+    found["shrunk_epochs"] = EPOCHS
+    found["shrunk_loss"] = [before_training, corpus_loss(shrunk)]
     return found
