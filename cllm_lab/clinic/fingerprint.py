@@ -36,7 +36,9 @@ NEGLIGIBLE = 1e-6
 # Of the first step of the differences: no number moves by more than this share of the tensor's own size.
 FIRST_STEP = 0.1
 SMALLEST_SCALE = 0.1
-HALVINGS = 8
+# Nor does the first step claim a change of the loss above this, in nats, by the analytic gradient.
+FIRST_CLAIM = 0.05
+HALVINGS = 16
 
 NOISE_POINTS = 9
 NOISE_ORDER = 4
@@ -262,6 +264,9 @@ def _derivative(
     home = array.copy()
     analytic = float(np.vdot(gradient, direction))
     h = FIRST_STEP * max(_rms(home), SMALLEST_SCALE) / float(np.abs(direction).max())
+    claim = max(abs(analytic), typical)
+    if claim > 0.0:
+        h = min(h, FIRST_CLAIM / claim)
     best, least = math.nan, math.inf
     above: list[float] = []
     seen: set[float] = set()

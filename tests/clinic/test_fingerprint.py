@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cllm_lab.clinic.fingerprint import gradient_fingerprint
-from cllm_lab.model.parts import Part
+from cllm_lab.faults import catalogue
+from cllm_lab.model.parts import Part, reference
 from tests.clinic.subjects import (
     ATTENTION_TENSORS,
     CONSTANT_LOSS,
@@ -46,6 +47,14 @@ def test_a_healthy_machine_agrees_and_is_left_alone(seed, dtype):
     assert left_alone(subject) == before
     if dtype == "float64":
         assert max(tensor.error for tensor in found.tensors.values()) < 1e-6
+
+
+def test_a_healthy_machine_with_a_rugged_loss_agrees():
+    # With such weights the loss turns within a step that is small beside the weights.
+    subject = catalogue()["init-too-large"].broken(dtype="float64", parts=reference)
+    tokens = subject.corpus.tokens[:33]
+    found = gradient_fingerprint(subject, tokens[None, :-1], tokens[None, 1:])
+    assert kinds(found) == {"agrees"}
 
 
 def test_fast_parts_and_a_tiny_vocabulary_agree():
