@@ -16,7 +16,7 @@ MODULES = {
 }
 # From the ground up: a room uses itself and those before it.
 ROOMS = ("corpus", "model", "lattice", "training", "faults", "clinic", "ledger", "views")
-GROUND = ("cllm_lab.streams", "cllm_lab.resources", "cllm_lab.files")
+GROUND = ("cllm_lab.streams", "cllm_lab.resources", "cllm_lab.files", "cllm_lab.provenance")
 DRAWING = {"matplotlib", "ipywidgets", "IPython"}
 
 

@@ -15,10 +15,10 @@ from cllm_lab.clinic.subject import restored
 from cllm_lab.corpus.batches import Batch
 from cllm_lab.files import replacing
 from cllm_lab.model.parameters import GROUPS, Array, Parameters
+from cllm_lab.provenance import PACKAGES
 from cllm_lab.training import diagnostics
 from cllm_lab.training.trainer import Trainer
 
-_PACKAGES = ("numpy", "numba", "scipy")
 _MOST_LOSSES = 12
 _SHARE_OF_ZEROS = 0.05
 
@@ -91,7 +91,7 @@ def _settings(trainer: Trainer) -> list[str]:
     model, train = asdict(trainer.model.config), asdict(trainer.config)
     # The façade lies above this room; whoever runs this has it loaded.
     own = sys.modules["cllm_lab"].__version__
-    versions = [f"{package} {_version(package)}" for package in _PACKAGES]
+    versions = [f"{package} {_version(package)}" for package in PACKAGES]
     return [
         "model: " + ", ".join(f"{name} {value}" for name, value in model.items()),
         f"       seed {trainer.model.seed}, {trainer.params.flat.dtype}, parts {trainer.model.table.name}",

@@ -84,17 +84,9 @@ def recomputed_loss(subject: Any, inputs: Any, targets: Any) -> RecomputedLoss:
     Raises TypeError or ValueError for what is no subject, and for ids or logits that do not fit.
     """
     require_subject(subject)
-    windows, wanted = require_ids("inputs", inputs), require_ids("targets", targets)
-    if windows.shape != wanted.shape:
-        raise ValueError(f"targets must have the shape of inputs, {windows.shape}; got {wanted.shape}")
-    logits = logits_of(subject, windows)
+    logits, _, wanted = judged_logits(subject, inputs, targets)
     V = logits.shape[-1]
-    if wanted.min() < 0 or wanted.max() >= V:
-        raise ValueError(
-            f"targets must lie in 0 to {V - 1}, the width of the logits; "
-            f"got ids from {wanted.min()} to {wanted.max()}"
-        )
-    recomputed = cross_entropy(logits, wanted)
+    recomputed = float(np.mean(cross_entropies(logits, wanted)))
     unit = float(np.finfo(logits.dtype).eps)
     return RecomputedLoss(
         reported=require_loss(subject.loss(inputs, targets)),
@@ -106,10 +98,28 @@ def recomputed_loss(subject: Any, inputs: Any, targets: Any) -> RecomputedLoss:
     )
 
 
-def cross_entropy(logits: Array, targets: Array) -> float:
-    """Mean cross-entropy in nats of logits (B, T, V) for target ids (B, T), in float64."""
+def judged_logits(subject: Any, inputs: Any, targets: Any) -> tuple[Array, Array, Array]:
+    """(logits (B, T, V), inputs, targets), the ids as arrays (B, T) that fit the logits.
+
+    Raises TypeError or ValueError, naming the argument, for what does not fit.
+    """
+    windows, wanted = require_ids("inputs", inputs), require_ids("targets", targets)
+    if windows.shape != wanted.shape:
+        raise ValueError(f"targets must have the shape of inputs, {windows.shape}; got {wanted.shape}")
+    logits = logits_of(subject, windows)
+    V = logits.shape[-1]
+    if wanted.min() < 0 or wanted.max() >= V:
+        raise ValueError(
+            f"targets must lie in 0 to {V - 1}, the width of the logits; "
+            f"got ids from {wanted.min()} to {wanted.max()}"
+        )
+    return logits, windows, wanted
+
+
+def cross_entropies(logits: Array, targets: Array) -> Array:
+    """ln sum_v exp(z_v) - z_target in nats, (B, T), in float64, of logits (B, T, V) and target ids (B, T)."""
     with np.errstate(invalid="ignore"):
         shifted = logits.astype(np.float64)
         shifted -= shifted.max(axis=-1, keepdims=True)
-        log_sums = np.log(np.exp(shifted).sum(axis=-1))
-        return float(np.mean(log_sums - np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]))
+        chosen = np.take_along_axis(shifted, targets[..., None], axis=-1)[..., 0]
+        return np.log(np.exp(shifted).sum(axis=-1)) - chosen

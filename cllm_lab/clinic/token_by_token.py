@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cllm_lab.clinic.dependency import logits_of, rounding_floor
-from cllm_lab.clinic.subject import require_ids
+from cllm_lab.clinic.recomputed_loss import cross_entropies, judged_logits
 from cllm_lab.model.parameters import Array
 
 
@@ -61,27 +61,13 @@ def token_by_token(subject: Any, inputs: Any, targets: Any) -> TokenByToken:
     more than ``forward``; inputs and targets: token ids (B, T). T + 1 forward passes.
     Raises TypeError or ValueError for other inputs or targets, and for logits of another shape.
     """
-    windows, wanted = require_ids("inputs", inputs), require_ids("targets", targets)
-    if windows.shape != wanted.shape:
-        raise ValueError(f"targets must have the shape of inputs, {windows.shape}; got {wanted.shape}")
-    whole = logits_of(subject, windows)
-    V = whole.shape[-1]
-    if wanted.min() < 0 or wanted.max() >= V:
-        raise ValueError(
-            f"targets must lie from 0 to {V - 1}, as the logits do; got {wanted.min()} to {wanted.max()}"
-        )
+    whole, windows, wanted = judged_logits(subject, inputs, targets)
     alone = np.stack(
         [logits_of(subject, windows[:, : i + 1])[:, -1] for i in range(windows.shape[1])], axis=1
     )
     # Each of the two terms of a cross-entropy moves by no more than the logits do.
     return TokenByToken(
-        _cross_entropy(whole, wanted), _cross_entropy(alone, wanted), 2.0 * rounding_floor(whole)
+        cross_entropies(whole, wanted).mean(axis=0),
+        cross_entropies(alone, wanted).mean(axis=0),
+        2.0 * rounding_floor(whole),
     )
-
-
-def _cross_entropy(logits: Array, targets: Array) -> Array:
-    """Mean over windows, (T,), in float64."""
-    z = logits.astype(np.float64)
-    z -= z.max(axis=-1, keepdims=True)
-    chosen = np.take_along_axis(z, targets[..., None], axis=-1)[..., 0]
-    return (np.log(np.exp(z).sum(axis=-1)) - chosen).mean(axis=0)

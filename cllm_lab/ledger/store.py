@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +12,10 @@ from cllm_lab.files import replacing
 from cllm_lab.ledger.claim import Measurements
 from cllm_lab.ledger.experiments import EXPERIMENTS
 from cllm_lab.ledger.machines import SEED
+from cllm_lab.provenance import provenance
 from cllm_lab.resources import data_path
 
 FILE = "claims.json"
-PACKAGES = ("numpy", "numba", "scipy")
 
 
 def measurements() -> Mapping[str, Measurements]:
@@ -50,13 +47,7 @@ def write(found: Mapping[str, Measurements], folder: Path) -> Path:
     """
     content = {
         "seed": SEED,
-        "machine": {
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
-        "versions": {package: version(package) for package in PACKAGES},
+        **provenance(),
         "measurements": {name: found[name] for name in EXPERIMENTS if name in found},
     }
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"

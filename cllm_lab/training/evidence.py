@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from cllm_lab.corpus.corpora import Corpus, load_corpus
 from cllm_lab.files import replacing
 from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.transformer import Transformer
+from cllm_lab.provenance import provenance
 from cllm_lab.resources import data_path
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.trainer import Trainer
@@ -47,7 +45,6 @@ CHARACTER_TRAINING = TrainConfig(
     validation_fraction=0.1,
 )
 CHARACTER_STEPS = 2000
-PACKAGES = ("numpy", "numba", "scipy")
 
 Report = Callable[[str], None]
 
@@ -165,13 +162,7 @@ def collect(name: str, folder: Path, report: Report = print) -> Path:
     """Runs one experiment and stores its result atomically."""
     result = {
         "name": name,
-        "machine": {
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
-        "versions": {package: version(package) for package in PACKAGES},
+        **provenance(),
         **EXPERIMENTS[name](report),
     }
     target = folder / f"evidence_{name}.json"

@@ -79,7 +79,9 @@ def test_bad_arguments_are_refused() -> None:
     subject, tokens = Peeking(1.0), np.array([[0, 1, 2]])
     with pytest.raises(ValueError, match=r"targets must have the shape of inputs, \(1, 3\); got \(1, 2\)"):
         token_by_token(subject, tokens, tokens[:, :2])
-    with pytest.raises(ValueError, match="targets must lie from 0 to 4, as the logits do; got 0 to 5"):
+    with pytest.raises(
+        ValueError, match="targets must lie in 0 to 4, the width of the logits; got ids from 0 to 5"
+    ):
         token_by_token(subject, tokens, np.array([[0, 1, 5]]))
     with pytest.raises(ValueError, match="inputs must have shape"):
         token_by_token(subject, tokens[0], tokens[0])

@@ -8,6 +8,7 @@ from cllm_lab.ledger import __main__ as program
 from cllm_lab.ledger import store
 from cllm_lab.ledger.experiments import EXPERIMENTS, Experiment
 from cllm_lab.ledger.machines import SEED
+from cllm_lab.provenance import PACKAGES
 
 
 def test_what_is_written_says_how_it_was_made(tmp_path) -> None:
@@ -32,7 +33,7 @@ def test_a_figure_that_is_not_finite_leaves_the_old_file(tmp_path) -> None:
 def test_the_stored_file_has_seed_and_versions() -> None:
     content = json.loads(store.data_path(store.FILE).read_text(encoding="utf-8"))
     assert content["seed"] == SEED
-    assert set(content["versions"]) == set(store.PACKAGES)
+    assert set(content["versions"]) == set(PACKAGES)
     assert list(content["measurements"]) == list(EXPERIMENTS)
 
 

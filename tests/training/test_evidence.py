@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 import cllm_lab as lab
+from cllm_lab.provenance import PACKAGES
 from cllm_lab.training import evidence as module
 
 SMALL = replace(module.DOCUMENTS_MODEL, d_model=16, n_heads=2, n_layers=1, d_ff=32)
@@ -60,7 +61,7 @@ def test_stored_verdicts_follow_from_stored_figures(name: str) -> None:
     result = lab.evidence(name)
     judge = module.judge_characters if name == "character" else module.judge_documents
     assert result["checks"] == judge(result)
-    assert set(module.PACKAGES) <= set(result["versions"])
+    assert set(PACKAGES) <= set(result["versions"])
     assert result["train"]["seed"] == 0
 
 
