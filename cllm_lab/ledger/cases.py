@@ -178,8 +178,13 @@ CASES = (
         20,
         "too_good_to_be_true",
         "none: the loss falls",
-        "reading the tokens by spiral locality improves training (001)",
-        ("001-locality-improvement", "003-nine-batches", "000-batches-per-epoch"),
+        "reading the tokens by spiral locality improves learning (001)",
+        (
+            "001-sorting-improves-learning",
+            "001-locality-improvement",
+            "003-nine-batches",
+            "000-batches-per-epoch",
+        ),
         ("token-sorting", "case-mismatch", "dropped-remainder", "unshuffled-batches"),
     ),
     Case(

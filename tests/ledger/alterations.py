@@ -95,6 +95,7 @@ ALTERATIONS = {
     ),
     "001-above-one-explodes": ("confirmed", {"he_norms_above_1": 0.0}),
     "001-below-a-millionth-vanishes": ("confirmed", {"shrunk_loss": [6.4169, 6.4169]}),
+    "001-sorting-improves-learning": ("confirmed", {"sorted_loss_on_the_text": 0.1}),
     "001-model-should-now-learn": ("confirmed", zeros_learn),
     "001-ten-minutes": ("refuted", {"step_ours_10000": 74_000.0}),
     "002-four-point-one": ("confirmed", {"before": 4.18552}),

@@ -264,6 +264,16 @@ def _locality_improvement(m: Measurements) -> Judgement:
     return weighed(within(m["locality_improvement"], 0.2, 0.5)), f"measured: {m['locality_improvement']:.0%}"
 
 
+@BOOK.claim("crystalline", "spiral locality, as a sorting of the tokens, improves learning", "sorted-stream")
+def _sorting_improves_learning(m: Measurements) -> Judgement:
+    own, by_spiral = m["text_loss_on_the_text"], m["sorted_loss_on_the_text"]
+    return weighed(by_spiral < own), (
+        f"after {m['epochs']} epochs the text's loss is {own:.2f} in its own order; sorted, "
+        f"{m['sorted_printed_loss']:.2f} is printed and the text's loss is {by_spiral:.2f}, ln V being "
+        f"{m['uniform']:.2f}"
+    )
+
+
 @BOOK.claim("crystalline", "LLL reduction: a speed-up of 2 to 4 times", "lattice-speed")
 def _reduction_speedup(m: Measurements) -> Judgement:
     return weighed(within(m["reduction_speedup"], 2.0, 4.0)), f"measured: {m['reduction_speedup']:.1f} times"

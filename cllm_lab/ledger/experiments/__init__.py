@@ -53,5 +53,6 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "other-losses": Experiment(runs.other_losses, cheap=False, tolerance=TRAINED),
     "embeddings-alone": Experiment(runs.embeddings_alone, cheap=False, tolerance=TRAINED),
     "loss-from-ids": Experiment(runs.loss_from_ids, cheap=False, tolerance=TRAINED),
+    "sorted-stream": Experiment(runs.sorted_stream, cheap=False, tolerance=TRAINED),
     "generation": Experiment(runs.generation, cheap=False, tolerance=TRAINED),
 }

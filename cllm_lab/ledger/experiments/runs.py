@@ -184,6 +184,16 @@ def embeddings_alone() -> dict[str, Any]:
     return found
 
 
+def sorted_stream() -> dict[str, Any]:
+    """Training on the tokens sorted by their spiral distance, beside their own order; the text's loss after each."""
+    found: dict[str, Any] = {**_plateaus(), "epochs": SHORT}
+    for name, faults in (("text", ()), ("sorted", ("token-sorting",))):
+        trainer = machine(train=CONVERGING, faults=faults)
+        found[f"{name}_printed_loss"] = trainer.run(epochs=SHORT, progress=False).epoch_loss[-1]
+        found[f"{name}_loss_on_the_text"] = corpus_loss(trainer)
+    return found
+
+
 def loss_from_ids() -> dict[str, Any]:
     """The loss that is computed from token ids alone: before and after training the machine under it."""
     trainer = machine(train=CONVERGING, faults=("loss-ignores-model",))
