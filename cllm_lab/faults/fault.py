@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cllm_lab.corpus.corpora import load_corpus
 from cllm_lab.corpus.languages import InductionLanguage
@@ -16,7 +16,9 @@ from cllm_lab.model.parts import SLOTS, Part, PartEdit, PartsTable, reference
 from cllm_lab.model.transformer import Transformer
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.parts import healthy_parts
-from cllm_lab.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from cllm_lab.faults.trainer import Trainer
 
 TAKES_EFFECT = ("step", "reset", "new run")
 
@@ -56,6 +58,9 @@ class Scenario:
         parts: PartsTable | None = None,
     ) -> Trainer:
         """A trainer at its first step, with the given faults; without any, the healthy twin."""
+        # It knows every fault by id, and so lies above this module.
+        from cllm_lab.faults.trainer import Trainer
+
         corpus = self.corpus()
         model = Transformer(self.model_config(corpus), seed, dtype, parts)
         return Trainer(model, corpus, TrainConfig(**{"seed": seed, **self.train}), faults)

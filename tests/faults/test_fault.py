@@ -233,3 +233,12 @@ def test_a_checkpoint_with_a_fault_of_ones_own_needs_it_back(tmp_path):
     with pytest.raises(ValueError, match="no fault 'tripled'"):
         lab.Trainer.load(path)
     assert lab.Trainer.load(path, faults=[TRIPLED]).faults == (TRIPLED,)
+
+
+def test_faults_come_and_go_by_id_in_a_scenario_too():
+    trainer = catalogue()["doubled-attention"].healthy()
+    trainer.at(2, faults=("wrong-sign", catalogue()["query-zero"]))
+    with pytest.raises(ValueError, match="no fault 'wrong-sing'; did you mean 'wrong-sign'"):
+        trainer.at(3, faults=("wrong-sing",))
+    steps(trainer, 2)
+    assert [fault.id for fault in trainer.faults] == ["wrong-sign", "query-zero"]
