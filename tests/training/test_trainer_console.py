@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from cllm_lab.training.parts import Instruments
 from tests.training.machines import STEPS_PER_EPOCH, TABLES, Fault, batches_of, make_model, make_trainer
 
 WEIGHTS = re.compile(r"Weight magnitudes: embed=(\d+\.\d{6}), attn=(\d+\.\d{6}), ff=(\d+\.\d{6})")
@@ -102,3 +103,28 @@ def test_the_loss_of_each_epoch():
 def test_without_a_console_nothing_is_told(capsys):
     make_trainer().run(steps=6)
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_an_initialisation_announces_is_the_first_line_and_only_once():
+    def announced(params, config, seed):
+        return "weights drawn"
+
+    lines = []
+    trainer = make_trainer(faults=(Fault("announced", {"initialisation": announced}),))
+    assert trainer.announcement == "weights drawn"
+    trainer.run(steps=1, console=lines.append)
+    trainer.run(steps=1, console=lines.append)
+    assert lines[0] == "weights drawn"
+    assert lines.count("weights drawn") == 1
+    assert make_trainer().announcement == ""
+
+
+def test_the_console_s_gradient_lines_are_those_of_the_instruments():
+    instruments = Instruments(
+        gradient_statistics=lambda grads: "statistics", max_gradient_magnitude=lambda grads: "largest"
+    )
+    lines = []
+    trainer = make_trainer(faults=(Fault("instruments", {"instruments": instruments}),))
+    trainer.run(steps=5, console=lines.append)
+    assert lines.count("statistics") == lines.count("largest") == 1
+    assert not [line for line in lines if line.startswith(("Gradients", "Max gradient"))]

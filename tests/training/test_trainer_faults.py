@@ -242,6 +242,37 @@ def test_a_fault_of_the_start_is_refused_in_mid_flight(slot):
     assert trainer.state().changes == {}
 
 
+def test_another_initialisation_in_the_place_of_one_is_late_too():
+    trainer = make_trainer(faults=(ZEROS,))
+    trainer.at(2, faults=(ZEROS, NEGATED))  # the same one may stay
+    other = Fault("other", {"initialisation": lambda params, config, seed: ""})
+    with pytest.raises(ValueError, match=r"faults=\['other'\] change initialisation"):
+        trainer.at(3, faults=(other,))
+
+
+def test_a_plan_is_held_against_the_plans_before_it():
+    trainer = make_trainer(faults=(ZEROS,))
+    trainer.at(3, faults=())
+    with pytest.raises(ValueError, match=r"faults=\['zeros'\] change initialisation"):
+        trainer.at(5, faults=(ZEROS,))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_part_of_the_model_that_is_put_in_late_acts_in_its_first_step(table):
+    trainer = make_trainer(make_model(table))
+    trainer.run(steps=4)  # so that passes are kept
+    trainer.at(5, faults=(SKIPPED,))
+    weights = trainer.params.flat.copy()
+    record = trainer.step(*a_batch(trainer))
+    faulty_model = trainer.model.copy()
+    faulty_model.params.flat[:] = weights
+    assert faulty_model.swapped_slots() == ("residual",)
+    assert record.loss == pytest.approx(faulty_model.loss(*a_batch(trainer)), rel=1e-6)
+    sound = make_model(table)
+    sound.params.flat[:] = weights
+    assert record.loss != pytest.approx(sound.loss(*a_batch(trainer)), rel=1e-3)
+
+
 def test_taking_out_the_fault_of_the_initial_weights_leaves_the_weights():
     trainer = make_trainer(faults=(ZEROS,))
     trainer.at(2, faults=())
