@@ -222,7 +222,7 @@ class _AdamState:
 
     first: Array | float = 0.0
     second: Array | float = 0.0
-    steps_done: int = 0
+    steps_seen: int = 0
     known: bool = False
 
     @classmethod
@@ -233,7 +233,7 @@ class _AdamState:
         if not isinstance(steps_done, int) or any(array is None or array.size != size for array in found):
             return cls()
         first, second = (np.array(array, np.float64).ravel() for array in found)
-        return cls(first, second, steps_done, known=True)
+        return cls(first, second, steps_done - getattr(state, "moments_since", 0), known=True)
 
 
 @dataclass(frozen=True)
@@ -432,7 +432,7 @@ def _adam_updates(trace: _Trace, gradients: Array, epsilon_inside: bool) -> Arra
     first, second = trace.start.first, trace.start.second
     updates = np.zeros_like(gradients)
     for index, gradient in enumerate(gradients):
-        step = trace.start.steps_done + index + 1
+        step = trace.start.steps_seen + index + 1
         first = beta1 * first + (1.0 - beta1) * gradient
         second = beta2 * second + (1.0 - beta2) * gradient**2
         correction1, correction2 = 1.0 - beta1**step, 1.0 - beta2**step

@@ -9,7 +9,10 @@ from typing import Any
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.parts import Fault, sort_swaps
 
-CHANGEABLE = ("learning_rate", "clip_norm", "min_learning_rate", "schedule", "warmup_steps", "total_steps")
+CHANGEABLE = (
+    "learning_rate", "clip_norm", "min_learning_rate", "schedule", "warmup_steps", "total_steps",
+    "optimizer", "momentum", "betas", "epsilon", "weight_decay",
+)  # fmt: skip
 FAULTS = "faults"
 # What these slots hold is used when a trainer is made or an epoch begins, not in a step.
 SLOTS_OF_A_START = ("initialisation", "stream", "batches")

@@ -32,7 +32,7 @@ from cllm_lab.training.parts import Fault, require_faults, sort_swaps
 from cllm_lab.training.trainer import Trainer, TrainerState
 
 FORMAT = "cllm_lab-checkpoint"
-VERSION = 1
+VERSION = 2
 _KEY = "cllm_lab"
 _WHOLE_FIELDS = ("step", "epoch", "tokens")
 
@@ -72,6 +72,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "steps_done": state.steps_done,
         "epochs_done": state.epochs_done,
         "total_steps": state.total_steps,
+        "moments_since": state.moments_since,
         "batches_taken": state.batches_taken,
         "changes": {str(step): _with_ids(change) for step, change in state.changes.items()},
     }
@@ -179,6 +180,7 @@ def _state(arrays: dict[str, Array], metadata: dict[str, Any], known: Mapping[st
         steps_done=require_count("steps_done", metadata["steps_done"], 0),
         epochs_done=require_count("epochs_done", metadata["epochs_done"], 0),
         total_steps=None if horizon is None else require_count("total_steps", horizon),
+        moments_since=require_count("moments_since", metadata["moments_since"], 0),
         batches_taken=require_count("batches_taken", metadata["batches_taken"], 0),
         changes={
             int(step): _with_faults(change, known) for step, change in dict(metadata["changes"]).items()
@@ -216,4 +218,6 @@ def _metadata(path: Path, text: str) -> dict[str, Any]:
             f"{path} has checkpoint version {version!r}; this library reads up to {VERSION}. "
             "Install a newer cllm_lab"
         )
+    if version == 1:  # in which the optimizer could not change
+        metadata["moments_since"] = 0
     return metadata

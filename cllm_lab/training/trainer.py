@@ -24,7 +24,7 @@ from cllm_lab.model.parameters import GROUPS, Array, Parameters
 from cllm_lab.model.parts.threads import in_pieces
 from cllm_lab.model.transformer import Pass, Transformer
 from cllm_lab.streams import stream
-from cllm_lab.training import changes, diagnostics
+from cllm_lab.training import changes, diagnostics, phases
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.diagnostics import NonFiniteError, TensorRow
 from cllm_lab.training.generation import generate
@@ -38,6 +38,7 @@ from cllm_lab.training.parts import (
     swap_training_parts,
     true_loss,
 )
+from cllm_lab.training.phases import Phase
 
 if TYPE_CHECKING:
     from cllm_lab.model.compiled_pass import CompiledPass
@@ -48,13 +49,17 @@ MOST_KEPT_PASSES = 8
 
 @dataclass(frozen=True)
 class TrainerState:
-    """What a trainer's next step depends on: its arrays by name, its place in the data, its settings."""
+    """What a trainer's next step depends on: its arrays by name, its place in the data, its settings.
+
+    ``moments_since``: how many steps were done when the optimizer's moments began at 0.
+    """
 
     arrays: Mapping[str, Array]
     config: TrainConfig
     steps_done: int
     epochs_done: int
     total_steps: int | None
+    moments_since: int
     batches_taken: int
     epoch_step_losses: tuple[float, ...]
     epoch_loss: tuple[float, ...]
@@ -104,10 +109,10 @@ class Trainer:
         self.model = model.copy()
         self.corpus = corpus
         self._given_parts = model.parts
+        self.steps_done = self.moments_since = 0
         self._put_in(faults)
         self.announcement = self.parts.initialisation(self.params, model.config, model.seed)
         self._squares = squares(model.table.name)
-        self.steps_done = 0
         self.epochs_done = 0
         self.total_steps = self.config.total_steps
         self._batches: list[Batch] | None = None
@@ -133,7 +138,10 @@ class Trainer:
         self.model.parts = self._given_parts.replace(**model_swaps)
         self.parts = swap_training_parts(healthy_parts(self.model.table.name, self.config), training_swaps)
         before: Mapping[str, Parameters] = getattr(self, "moments", {})
-        self.moments = {name: before.get(name) or self.params.like() for name in self.parts.optimizer.moments}
+        names = self.parts.optimizer.moments
+        if not set(names) <= before.keys():
+            self.moments_since = self.steps_done
+        self.moments = {name: before.get(name) or self.params.like() for name in names}
         self._passes: dict[tuple[int, int], Pass | CompiledPass] = {}
         self.__dict__.pop("_stretches", None)
 
@@ -180,6 +188,7 @@ class Trainer:
             steps_done=self.steps_done,
             epochs_done=self.epochs_done,
             total_steps=self.total_steps,
+            moments_since=self.moments_since,
             batches_taken=self._batches_taken,
             epoch_step_losses=tuple(self._epoch_step_losses),
             epoch_loss=tuple(self._epoch_loss),
@@ -196,7 +205,7 @@ class Trainer:
         """
         _, around = sort_swaps(state.faults)
         moments = swap_training_parts(
-            healthy_parts(self.model.table.name, self.config), around
+            healthy_parts(self.model.table.name, state.config), around
         ).optimizer.moments
         names = ("params", *(f"moments.{name}" for name in moments))
         expected = {name: (self.params.flat.shape, self.params.flat.dtype) for name in names}
@@ -214,12 +223,14 @@ class Trainer:
                     f"this state stands after batch {state.batches_taken} of an epoch, but an epoch of this "
                     f"corpus has {len(batches)}: it belongs to another corpus"
                 )
-        if state.faults != self.faults:
+        same_optimizer = state.config.optimizer == self.config.optimizer
+        self.config = state.config
+        if state.faults != self.faults or not same_optimizer:
             self._put_in(state.faults)
         self.params.flat[:] = state.arrays["params"]
         for name, moment in self.moments.items():
             moment.flat[:] = state.arrays[f"moments.{name}"]
-        self.config = state.config
+        self.moments_since = state.moments_since
         self.steps_done, self.epochs_done = state.steps_done, state.epochs_done
         self.total_steps = state.total_steps
         self._batches, self._batches_taken = batches, state.batches_taken
@@ -276,23 +287,40 @@ class Trainer:
         self._stop.clear()
         with _progress_bar(n_steps, progress) as bar:
             for _ in range(n_steps):
-                epochs_before = self.epochs_done
-                if console is not None and self.steps_done == 0:
-                    if self.announcement:
-                        console(self.announcement)
-                    console(diagnostics.weight_magnitudes(self.params))
-                    console(diagnostics.sample_embedding_magnitude(self.params))
+                if console is not None:
+                    for line in self.lines_before_step():
+                        console(line)
                 record = self._next_step()
-                if console is not None and record.step % DIAGNOSTIC_EVERY == 0:
-                    console(self.parts.instruments.gradient_statistics(self._step_grads))
-                    console(self.parts.instruments.max_gradient_magnitude(self._step_grads))
-                if console is not None and self.epochs_done > epochs_before:
-                    console(f"Epoch {self.epochs_done}: loss = {self._epoch_loss[-1]:.4f}")
+                if console is not None:
+                    for line in self.lines_after_step():
+                        console(line)
                 bar.set_postfix_str(f"loss {record.loss:.4f}", refresh=False)
                 bar.update()
                 if self._stop.is_set():
                     break
         return self.history
+
+    def lines_before_step(self) -> list[str]:
+        """What the documents' console says before the next step: at the first, what the machine begins with."""
+        if self.steps_done > 0:
+            return []
+        announced = [self.announcement] if self.announcement else []
+        return [
+            *announced,
+            diagnostics.weight_magnitudes(self.params),
+            diagnostics.sample_embedding_magnitude(self.params),
+        ]
+
+    def lines_after_step(self) -> list[str]:
+        """What it says after the last step: gradients at every fifth, the loss at the end of an epoch."""
+        lines = []
+        if self.steps_done % DIAGNOSTIC_EVERY == 0:
+            instruments = self.parts.instruments
+            lines.append(instruments.gradient_statistics(self._step_grads))
+            lines.append(instruments.max_gradient_magnitude(self._step_grads))
+        if self._batches is None:
+            lines.append(f"Epoch {self.epochs_done}: loss = {self._epoch_loss[-1]:.4f}")
+        return lines
 
     def stop(self) -> None:
         """Ends `run` and `steps` after the current step; may be called from any thread."""
@@ -302,9 +330,10 @@ class Trainer:
         """Schedules a change: in force from the given step (counted from 1) on.
 
         What can change while a machine runs: learning_rate, clip_norm, min_learning_rate, schedule, warmup_steps,
-        total_steps, and ``faults``, all that are then in the machine. A fault of the initial weights or of the stream
-        of tokens acts only at the start of a run. The change is part of checkpoints, so a live run can be written
-        down and repeated.
+        total_steps, optimizer with its momentum, betas, epsilon and weight_decay, and ``faults``, all that are then in
+        the machine. Moments that the next optimizer does not have are dropped; those it lacks begin at 0, and with them
+        Adam's bias correction. A fault of the initial weights or of the stream of tokens acts only at the start of a
+        run. The change is part of checkpoints, so a live run can be written down and repeated.
         Raises ValueError for a step that is past or what cannot change, ConfigError for a bad value.
         """
         step = require_count("step", step)
@@ -387,16 +416,46 @@ class Trainer:
 
     def _next_step(self) -> StepRecord:
         """The next step of the corpus, with what belongs to the end of an epoch."""
+        chosen = self._next_batches()
+        return self._count(self._update(chosen), len(chosen))
+
+    def phases(self) -> Iterator[Phase]:
+        """The next step of the corpus one phase at a time: forward, loss and backward of each batch, then update.
+
+        The same step as `steps` takes, bit for bit; it is done once the last phase was asked for. Raises as `step`.
+        """
+        started = time.perf_counter()
+        chosen = self._next_batches()
+        number = self._begin()
+        total, tokens = 0.0, sum(batch.targets.size for batch in chosen)
+        for index, batch in enumerate(chosen):
+            with np.errstate(all="ignore"):
+                kept = self._forward(batch, number, index)
+                produced = phases.of_forward(self.model.forward(batch.inputs))
+            yield Phase("forward", number, produced)
+            with np.errstate(all="ignore"):
+                loss = self._loss(kept, batch, number)
+            yield Phase("loss", number, phases.of_loss(loss))
+            with np.errstate(all="ignore"):
+                total, grads = self._backward(kept, batch, index, loss, total, tokens)
+            yield Phase("backward", number, phases.of_backward(grads))
+        record = self._count(self._finish(number, total, grads, tokens, started), len(chosen))
+        yield Phase("update", number, phases.of_update(record))
+
+    def _next_batches(self) -> list[Batch]:
         if self._batches is None:
             self._batches = self._epoch_batches(self.epochs_done)
-        config = self.config
-        chosen = self._batches[self._batches_taken : self._batches_taken + config.accumulate]
-        record = self._update(chosen)
-        self._batches_taken += len(chosen)
+        return self._batches[self._batches_taken : self._batches_taken + self.config.accumulate]
+
+    def _count(self, record: StepRecord, n_batches: int) -> StepRecord:
+        """Moves on in the corpus by the batches of a step that was made."""
+        assert self._batches is not None
+        self._batches_taken += n_batches
         self._epoch_step_losses.append(record.loss)
         epoch_ends = self._batches_taken == len(self._batches)
-        validates = epoch_ends if config.validate_every is None else record.step % config.validate_every == 0
-        if validates and config.validation_fraction > 0.0:
+        every = self.config.validate_every
+        validates = epoch_ends if every is None else record.step % every == 0
+        if validates and self.config.validation_fraction > 0.0:
             record = replace(record, validation_loss=self.validation_loss())
             self._records[-1] = record
         if self._log is not None:
@@ -417,18 +476,28 @@ class Trainer:
             tokens, config.batch_size, config.sequence_length, config.shuffle, config.seed, epoch
         )
 
-    # A number that overflows ends in a NonFiniteError that names its tensor; NumPy would only warn before it.
-    @np.errstate(all="ignore")
     def _update(self, batches: Sequence[Batch]) -> StepRecord:
         started = time.perf_counter()
+        number = self._begin()
+        # A number that overflows ends in a NonFiniteError that names its tensor; NumPy would only warn before it.
+        with np.errstate(all="ignore"):
+            loss, grads, tokens = self._loss_and_gradients(batches, number)
+        return self._finish(number, loss, grads, tokens, started)
+
+    def _begin(self) -> int:
+        """The number of the next step, the changes planned for it in force."""
         number = self.steps_done + 1
         if number in self._changes:
             settings, faults = changes.split(self._changes.pop(number))
             self.config = replace(self.config, **settings)
             self.total_steps = self.config.total_steps or self.total_steps
-            if faults is not None:
-                self._put_in(faults)
-        loss, grads, tokens = self._loss_and_gradients(batches, number)
+            if faults is not None or "optimizer" in settings:
+                self._put_in(self.faults if faults is None else faults)
+        return number
+
+    @np.errstate(all="ignore")
+    def _finish(self, number: int, loss: float, grads: Parameters, tokens: int, started: float) -> StepRecord:
+        """Clips, schedules, updates, and records what was done."""
         self._step_grads = grads
         group_norms = {group: self._norm(grads.group(group)) for group in GROUPS}
         grad_norm = math.hypot(*group_norms.values())
@@ -460,17 +529,31 @@ class Trainer:
         tokens = sum(batch.targets.size for batch in batches)
         total = 0.0
         for index, batch in enumerate(batches):
-            kept = self._pass(batch.inputs.shape)
-            kept.forward(batch.inputs, self._dropout_rng(number, index))
-            loss = self.parts.reported_loss(kept.loss(batch.targets), kept)
-            if not math.isfinite(loss):
-                raise NonFiniteError(number, *diagnostics.first_non_finite_value(kept.activations(), loss))
-            grads = self.parts.gradient_rule(kept)
-            share = batch.targets.size / tokens
-            total += loss * share
-            if self._sum is not None:
-                self._add_up(grads, share, first=index == 0)
-        return total, grads if self._sum is None else self._sum, tokens
+            kept = self._forward(batch, number, index)
+            loss = self._loss(kept, batch, number)
+            total, grads = self._backward(kept, batch, index, loss, total, tokens)
+        return total, grads, tokens
+
+    def _forward(self, batch: Batch, number: int, index: int) -> Pass | CompiledPass:
+        kept = self._pass(batch.inputs.shape)
+        kept.forward(batch.inputs, self._dropout_rng(number, index))
+        return kept
+
+    def _loss(self, kept: Pass | CompiledPass, batch: Batch, number: int) -> float:
+        loss = self.parts.reported_loss(kept.loss(batch.targets), kept)
+        if not math.isfinite(loss):
+            raise NonFiniteError(number, *diagnostics.first_non_finite_value(kept.activations(), loss))
+        return loss
+
+    def _backward(
+        self, kept: Pass | CompiledPass, batch: Batch, index: int, loss: float, total: float, tokens: int
+    ) -> tuple[float, Parameters]:
+        """Loss and gradient of the step so far, with the batch's share by its tokens."""
+        grads = self.parts.gradient_rule(kept)
+        share = batch.targets.size / tokens
+        if self._sum is not None:
+            self._add_up(grads, share, first=index == 0)
+        return total + loss * share, grads if self._sum is None else self._sum
 
     def _add_up(self, grads: Parameters, share: float, first: bool) -> None:
         assert self._sum is not None
@@ -482,11 +565,12 @@ class Trainer:
     def _apply(self, grads: Parameters, rate: float, number: int, scale: float) -> tuple[float, float]:
         """Updates what is trainable; sums of squares of the update and of the parameters before it."""
         arrays = (self.params, grads, *self.moments.values())
+        count = number - self.moments_since
 
         def update(place: slice) -> UpdateSizes:
             params, gradient, *moments = (array.flat[place] for array in arrays)
             named = dict(zip(self.moments, moments, strict=True))
-            return self.parts.optimizer.update(params, gradient, named, rate, number, scale, self.config)
+            return self.parts.optimizer.update(params, gradient, named, rate, count, scale, self.config)
 
         sizes = [size for stretch in self._stretches for size in in_pieces(update, stretch)]
         return sum(size.update for size in sizes), sum(size.parameters for size in sizes)

@@ -475,12 +475,12 @@ def test_what_is_not_there_or_is_a_folder(path, tmp_path):
             load(missing)
 
 
-@pytest.mark.parametrize("version", [2, 99, None, "1"])
+@pytest.mark.parametrize("version", [3, 99, None, "1"])
 def test_another_version_is_refused(path, saved, version):
     path.write_bytes(saved)
     arrays, metadata = read(path)
     write(path, arrays, {**metadata, "version": version})
-    assert f"has checkpoint version {version!r}; this library reads up to 1" in assert_refused(path)
+    assert f"has checkpoint version {version!r}; this library reads up to 2" in assert_refused(path)
 
 
 KEYS = (
@@ -494,6 +494,7 @@ KEYS = (
     "steps_done",
     "epochs_done",
     "total_steps",
+    "moments_since",
     "batches_taken",
     "changes",
 )
@@ -613,3 +614,11 @@ def test_planned_faults_are_kept_by_their_ids(path):
     assert resumed.faults == (FAULT,)
     resumed.run(steps=5)
     assert bits(resumed) == bits(through)
+
+
+def test_a_file_of_the_first_version_is_read(path, saved):
+    path.write_bytes(saved)
+    arrays, metadata = read(path)
+    del metadata["moments_since"]
+    write(path, arrays, metadata | {"version": 1})
+    assert Trainer.load(path, TEXT).moments_since == 0
