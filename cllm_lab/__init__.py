@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from cllm_lab.views.gradient_flow import gradient_flow_curves
     from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
     from cllm_lab.views.lines import line_chart
+    from cllm_lab.views.live.bench import live
     from cllm_lab.views.mutation import mutation_map
     from cllm_lab.views.part_times import part_time_bars
     from cllm_lab.views.repairs import repair_bars
@@ -135,6 +136,7 @@ _HOMES = {
     "dependency": "cllm_lab.views.heatmaps",
     "dependency_maps": "cllm_lab.views.heatmaps",
     "line_chart": "cllm_lab.views.lines",
+    "live": "cllm_lab.views.live.bench",
     "mutation_map": "cllm_lab.views.mutation",
     "part_time_bars": "cllm_lab.views.part_times",
     "repair_bars": "cllm_lab.views.repairs",

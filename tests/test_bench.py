@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import cllm_lab as lab
-from cllm_lab.views import Benchmark
+from cllm_lab.views.benchmark import Benchmark
 from tests.bench import __main__ as program
 from tests.bench import cold_start, measure, results, workers
 from tests.bench.machines import BUSY, CURVES, DOCUMENTED, HEADLINE, MIDDLE, Machine

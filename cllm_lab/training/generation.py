@@ -1,8 +1,9 @@
-"""Text from a model: greedy, by temperature, from the k best; and how repetitive a text is."""
+"""Text from a model, whole or token by token: greedy, by temperature, from the k best; and how repetitive a text is."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -32,6 +33,24 @@ def generate(
     Raises CorpusError or ValueError for an empty prompt, unknown words in it, or a number out of range;
     ArithmeticError where the model gives logits that are not finite.
     """
+    return prompt + "".join(generated_tokens(model, corpus, prompt, n_tokens, temperature, top_k, seed))
+
+
+def generated_tokens(
+    model: Transformer,
+    corpus: TokenSource,
+    prompt: str,
+    n_tokens: int = 20,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> Iterator[str]:
+    """What `generate` appends to the prompt, a piece of text per token, each drawn when it is asked for.
+
+    A piece begins with what separates it from the text before it. Each is drawn from the weights that the model has
+    at that moment, so that training may go on between two.
+    Raises as `generate` does: for its arguments when it is called, ArithmeticError when a piece is asked for.
+    """
     require_vocabulary(corpus, model.config.vocab_size)
     require_count("n_tokens", n_tokens, 0)
     allowed = np.setdiff1d(np.arange(corpus.vocab_size), corpus.special_ids)
@@ -43,15 +62,19 @@ def generate(
     if not tokens:
         raise ValueError("prompt is empty; give at least one token for the model to go on from")
     rng = stream(seed, "sampling")
-    start = len(tokens)
-    for _ in range(n_tokens):
-        window = np.array([tokens[-model.config.context_length :]], np.int32)
-        logits = model.forward(window).logits[0, -1, allowed].astype(np.float64)
-        if not np.isfinite(logits).all():
-            raise ArithmeticError("the model's logits are not all finite; train again from an earlier state")
-        tokens.append(int(allowed[_choose(logits, temperature, top_k, rng)]))
-    separator = corpus.tokenizer.separator if tokens[start:] else ""
-    return prompt + separator + corpus.decode(tokens[start:])
+
+    def pieces() -> Iterator[str]:
+        for _ in range(n_tokens):
+            window = np.array([tokens[-model.config.context_length :]], np.int32)
+            logits = model.forward(window).logits[0, -1, allowed].astype(np.float64)
+            if not np.isfinite(logits).all():
+                raise ArithmeticError(
+                    "the model's logits are not all finite; train again from an earlier state"
+                )
+            tokens.append(int(allowed[_choose(logits, temperature, top_k, rng)]))
+            yield corpus.tokenizer.separator + corpus.decode(tokens[-1:])
+
+    return pieces()
 
 
 def _choose(logits: Array, temperature: float, top_k: int | None, rng: np.random.Generator) -> int:

@@ -192,7 +192,7 @@ class Trainer:
             batches_taken=self._batches_taken,
             epoch_step_losses=tuple(self._epoch_step_losses),
             epoch_loss=tuple(self._epoch_loss),
-            changes={step: dict(change) for step, change in self._changes.items()},
+            changes=self.planned_changes,
             faults=self.faults,
             records=tuple(self._records),
         )
@@ -342,6 +342,17 @@ class Trainer:
                 f"step={step} is past: {self.steps_done} steps are done, the next is {self.steps_done + 1}"
             )
         self._changes = changes.plan(self._changes, step, change, self.config, self.faults)
+
+    @property
+    def planned_changes(self) -> changes.Changes:
+        """What `at` has planned and no step has reached yet: step -> what changes, in a copy."""
+        return {step: dict(change) for step, change in self._changes.items()}
+
+    def sound_model(self) -> Transformer:
+        """A copy of the machine with the weights of now and without the faults."""
+        model = self.model.copy()
+        model.parts = self._given_parts
+        return model
 
     def validation_loss(self) -> float:
         """Mean cross-entropy over the whole validation split, in nats, dropout off.

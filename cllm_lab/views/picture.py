@@ -8,9 +8,12 @@ from __future__ import annotations
 import io
 import os
 import textwrap
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import matplotlib
 import matplotlib.style
@@ -30,6 +33,8 @@ MOST_COLOURS = 256
 COLOURS = [matplotlib.color_sequences["petroff10"][place] for place in (0, 2, 4, 6, 5, 8)]
 STROKES = ("-", "--", "-.", ":")
 REFERENCE_COLOUR = "0.4"
+# Behind words that stand over lines.
+GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}
 LABEL_GAP = 13.0
 LABEL_SHIFT = 10.0
 
@@ -43,8 +48,14 @@ SETTINGS = {
     "grid.alpha": 0.25,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
+    # The same picture gives the same SVG; its words stay words, for a reader as for a search.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cllm_lab",
     "text.usetex": False,
 }
+# matplotlib's settings belong to the process: of two threads that changed them and put them back, one would put back
+# what the other had set.
+_looks_lock = threading.RLock()
 
 
 class Picture(Figure):
@@ -65,10 +76,24 @@ class Picture(Figure):
         picture.quantize(MOST_COLOURS, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
         return reduced.getvalue()
 
+    def svg(self) -> str:
+        """The picture as SVG, its words as <title> (their first line) and <desc> (all)."""
+        drawn = io.BytesIO()
+        with _looks():
+            self.savefig(drawn, format="svg", metadata={"Date": None})
+        opening, tag, inside = drawn.getvalue().decode().partition("<svg")
+        attributes, end, rest = inside.partition(">")
+        words = escape(self.words)
+        title = words.partition("\n")[0]
+        described = f'role="img"{end}\n <title>{title}</title>\n <desc>{words}</desc>'
+        return f"{opening}{tag}{attributes} {described}{rest}"
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the PNG; an existing file is replaced only when the new one is complete."""
+        """Writes the SVG where the name ends in .svg, else the PNG; an existing file is replaced only when the new
+        one is complete."""
+        contents = self.svg().encode() if Path(path).suffix == ".svg" else self.png()
         with replacing(path) as unfinished:
-            unfinished.write_bytes(self.png())
+            unfinished.write_bytes(contents)
 
     def __repr__(self) -> str:
         return f"Picture({self.words!r})"
@@ -88,9 +113,11 @@ def drawing(width: float, height: float) -> Iterator[Picture]:
         yield Picture(figsize=(width, height))
 
 
-def _looks() -> AbstractContextManager[None]:
-    """This library's looks, whatever a person's own settings are, which are back afterwards."""
-    return matplotlib.style.context(["default", SETTINGS])
+@contextmanager
+def _looks() -> Iterator[None]:
+    """This library's looks, whatever a person's own settings are, which are back afterwards; a thread at a time."""
+    with _looks_lock, matplotlib.style.context(["default", SETTINGS]):
+        yield
 
 
 def wrapped(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ from cllm_lab.model.parameters import GROUPS
 from cllm_lab.training.history import History
 from cllm_lab.views.curves import describe_losses, levels
 from cllm_lab.views.lines import draw_lines, label_y_axis
-from cllm_lab.views.picture import REFERENCE_COLOUR, Picture, drawing
+from cllm_lab.views.picture import GROUND, REFERENCE_COLOUR, Picture, drawing
 
 # A rule of thumb for |update| / |weights| a step, around 1e-3; no theorem stands behind it.
 UPDATE_BAND = (1e-4, 1e-2)
@@ -45,39 +46,58 @@ def vital_signs(history: History, plateaus: Plateaus | None = None, title: str |
         )
         _logarithmic(middle, "gradient norm", steps, norms)
         bottom.set_xlabel("step")
-        bottom.axhspan(*UPDATE_BAND, color=REFERENCE_COLOUR, alpha=0.15, linewidth=0, label="usual band")
-        _logarithmic(bottom, "|update| / |weights|", steps, {"update ratio": ratio})
         low, high = UPDATE_BAND
-        bottom.annotate(
-            f"usual band, {low:.0e} to {high:.0e}",
-            (0.99, low * 1.15),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            color=REFERENCE_COLOUR,
-        )
+        shade_band(bottom, UPDATE_BAND, "usual band", f"usual band, {low:.0e} to {high:.0e}")
+        _logarithmic(bottom, "|update| / |weights|", steps, {"update ratio": ratio})
     picture.words = "\n".join(
-        [describe_losses("loss", history.losses, known), _describe_norms(norms), describe_ratio(ratio)]
+        [describe_losses("loss", history.losses, known), describe_norms(norms), describe_ratio(ratio)]
     )
     return picture
 
 
+def shade_band(axes: Axes, band: tuple[float, float], name: str, label: str) -> None:
+    """A grey band from low to high across logarithmic axes, labelled inside at its lower edge."""
+    axes.axhspan(*band, color=REFERENCE_COLOUR, alpha=0.15, linewidth=0, label=name)
+    axes.annotate(
+        label,
+        (0.99, band[0] * 1.15),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        color=REFERENCE_COLOUR,
+    )
+
+
 def _logarithmic(axes: Axes, label: str, steps: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+    axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    draw_logarithmic(axes, label, {name: (steps, values) for name, values in columns.items()})
+    name_zeros(axes, columns)
+
+
+def draw_logarithmic(
+    axes: Axes, label: str, series: Mapping[str, tuple[np.ndarray, np.ndarray]], empty: bool = True
+) -> None:
+    """Draws series on a logarithmic axis; a value that cannot stand on one leaves a gap.
+
+    Where there is none at all the axis has no numbers, unless something else stands on it (``empty`` is False).
+    """
     axes.set_yscale("log")
     label_y_axis(axes, label)
     shown = {
         name: (steps, np.where(np.isfinite(values) & (values > 0.0), values, np.nan))
-        for name, values in columns.items()
+        for name, (steps, values) in series.items()
     }
-    axes.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
     if any(np.isfinite(values).any() for _, values in shown.values()):
         draw_lines(axes, shown, {}, {})
-    else:
+    elif empty:
         axes.tick_params(axis="y", which="both", left=False, labelleft=False)
         axes.grid(visible=False)
+
+
+def name_zeros(axes: Axes, columns: Mapping[str, np.ndarray]) -> None:
+    """Says in the chart which columns are exactly 0, throughout or at some steps."""
     for place, (when, names) in enumerate(_zeros(columns).items()):
-        axes.text(
-            0.02, 0.06 + 0.12 * place, f"exactly 0 {when}: {', '.join(names)}", transform=axes.transAxes
-        )
+        words = f"exactly 0 {when}: {', '.join(names)}"
+        axes.text(0.02, 0.06 + 0.12 * place, words, transform=axes.transAxes, bbox=GROUND)
 
 
 def _zeros(columns: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
@@ -93,18 +113,25 @@ def _column(history: History, field: str) -> np.ndarray:
     return np.array([getattr(record, field) for record in history], float)
 
 
-def _describe_norms(norms: dict[str, np.ndarray]) -> str:
-    always = [group for group, values in norms.items() if np.all(values > 0.0)]
+def describe_norms(norms: Mapping[str, np.ndarray]) -> str:
+    """Of which groups the gradient norm is above 0 at every step, exactly 0, or not finite."""
+    always = [group for group, values in norms.items() if np.all((values > 0.0) & np.isfinite(values))]
     parts = [f"above 0 at every step for {', '.join(always)}"] if always else []
     parts += [f"exactly 0 {when} for {', '.join(groups)}" for when, groups in _zeros(norms).items()]
+    endless = [group for group, values in norms.items() if not np.all(np.isfinite(values))]
+    parts += [f"not finite at some steps for {', '.join(endless)}"] if endless else []
     return f"gradient norm: {'; '.join(parts)}."
 
 
-def describe_ratio(ratio: np.ndarray) -> str:
-    """Where the update ratios of a run lie, by their median, against the usual band."""
-    low, high = UPDATE_BAND
+def describe_ratio(
+    ratio: np.ndarray, band: tuple[float, float] = UPDATE_BAND, name: str = "usual band", digits: int = 0
+) -> str:
+    """Where the update ratios of a run lie, by their median, against a band of this name."""
+    low, high = band
     median = float(np.median(ratio))
+    if math.isnan(median):
+        return "update ratio: not finite at some steps."
     if median == 0.0:
         return "update ratio: median 0, nothing moves."
     place = "under" if median < low else "above" if median > high else "inside"
-    return f"update ratio: the median lies {place} the usual band of {low:.0e} to {high:.0e}."
+    return f"update ratio: the median lies {place} the {name} of {low:.{digits}e} to {high:.{digits}e}."

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from cllm_lab.corpus.corpora import Corpus
 from cllm_lab.corpus.source import CorpusError
 from cllm_lab.model.transformer import Transformer
-from cllm_lab.training.generation import generate, repetition
+from cllm_lab.training.generation import generate, generated_tokens, repetition
 from tests.training.machines import LANGUAGE, TABLES, TEXT, make_model, make_trainer
 
 SPECIALS = len(TEXT.special_ids)
@@ -158,6 +158,74 @@ def test_a_trainer_generates_from_its_own_machine():
     asked = ("the sky", 6, 0.7, 4, 3)
     assert trainer.generate(*asked) == generate(trainer.model, TEXT, *asked)
     assert trainer.generate("the sky", seed=1) == generate(trainer.model, TEXT, "the sky", 20, 1.0, None, 1)
+
+
+# Token by token.
+
+
+@pytest.mark.parametrize(
+    "asked", [{"temperature": 0}, {"seed": 3}, {"temperature": 0.7, "top_k": 4, "seed": 2}], ids=str
+)
+def test_the_pieces_make_the_text(model, asked):
+    pieces = list(generated_tokens(model, TEXT, "the sky", 12, **asked))
+    assert len(pieces) == 12
+    assert all(piece[0] == " " and piece[1:] in TEXT.vocabulary[SPECIALS:] for piece in pieces)
+    assert "the sky" + "".join(pieces) == generate(model, TEXT, "the sky", 12, **asked)
+
+
+def test_the_pieces_of_characters_are_characters():
+    corpus = Corpus.from_text("abc abd", "char")
+    pieces = list(generated_tokens(make_model(corpus=corpus), corpus, "ab", 9))
+    assert [len(piece) for piece in pieces] == [1] * 9
+
+
+def test_a_piece_is_drawn_when_it_is_asked_for_from_the_weights_of_that_moment():
+    trainer = make_trainer()
+    pieces = generated_tokens(trainer.model, TEXT, "the sky", 5, temperature=0)
+    text = "the sky"
+    for _ in range(5):
+        # A step of training between two tokens.
+        trainer.run(steps=8)
+        expected = generate(trainer.model, TEXT, text, 1, temperature=0)
+        text += next(pieces)
+        assert text == expected
+    assert text != generate(make_trainer().model, TEXT, "the sky", 5, temperature=0)
+    with pytest.raises(StopIteration):
+        next(pieces)
+
+
+def test_the_pieces_of_two_generators_do_not_depend_on_each_other(model):
+    alone = list(generated_tokens(model, TEXT, "the sky", 8, seed=5))
+    one, other = (generated_tokens(model, TEXT, "the sky", 8, seed=5) for _ in range(2))
+    assert [piece for pair in zip(one, other, strict=True) for piece in pair] == [
+        piece for piece in alone for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": "the skyy"}, "outside the vocabulary"),
+        ({"n_tokens": -1}, "n_tokens must be"),
+        ({"temperature": -1.0}, "temperature must be"),
+        ({"top_k": WORDS + 1}, "top_k="),
+        ({"seed": -1}, "seed must be"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_generated_is_refused_before_the_first_piece_is_asked_for(model, wrong, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        generated_tokens(model, TEXT, **({"prompt": "the sky"} | wrong))
+
+
+def test_a_model_that_breaks_between_two_pieces_ends_them_with_an_error():
+    model = make_model()
+    pieces = generated_tokens(model, TEXT, "the sky", 5)
+    next(pieces)
+    model.params["ln_final.beta"][0] = np.nan
+    with pytest.raises(ArithmeticError, match="logits are not all finite"):
+        next(pieces)
 
 
 # What is refused.

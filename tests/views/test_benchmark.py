@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgba
 
 import cllm_lab as lab
 from cllm_lab.resources import data_path
-from cllm_lab.views import Benchmark, benchmark_bars, benchmark_curves, benchmark_summary
+from cllm_lab.views.benchmark import Benchmark, benchmark_bars, benchmark_curves, benchmark_summary
 from tests.bench.machines import CURVES, HEADLINE
 from tests.bench.results import store
 from tests.bench.workers import CONTENDERS

@@ -1,6 +1,8 @@
 """The figure that every view returns: its words, its file, and what it leaves alone."""
 
 import io
+import threading
+import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,6 +46,42 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         broken.save(path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["line.png"]
+
+
+def test_an_svg_says_its_words_and_is_the_same_every_time(tmp_path: Path) -> None:
+    drawn = one_line()
+    drawn.words = "a < b\nand c & d"
+    path = tmp_path / "line.svg"
+    drawn.save(path)
+    assert path.read_text(encoding="utf-8") == drawn.svg() == drawn.svg()
+    root = ElementTree.fromstring(drawn.svg())
+    assert root.get("role") == "img"
+    assert [(child.tag.rpartition("}")[2], child.text) for child in root[:2]] == [
+        ("title", "a < b"),
+        ("desc", "a < b\nand c & d"),
+    ]
+    texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert "0.50" in texts
+
+
+def test_two_threads_do_not_put_back_each_others_settings() -> None:
+    before = dict(matplotlib.rcParams)
+    inside, entered = threading.Event(), []
+
+    def draw() -> None:
+        inside.set()
+        with drawing(1.0, 1.0):
+            entered.append(True)
+
+    with drawing(1.0, 1.0):
+        other = threading.Thread(target=draw)
+        other.start()
+        inside.wait()
+        other.join(timeout=0.2)
+        assert entered == []
+    other.join()
+    assert entered == [True]
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_a_persons_own_settings_neither_show_nor_change() -> None:

@@ -66,6 +66,15 @@ def test_the_ratio_is_placed_by_its_median(values: list[float], word: str) -> No
     )
 
 
+def test_what_is_not_finite_is_said() -> None:
+    records = [record(1, 2.0, grad_norm_ff=np.inf), record(2, 1.5, update_ratio=np.nan)]
+    picture = vital_signs(History(records, []))
+    assert picture.words.split("\n")[1:] == [
+        "gradient norm: above 0 at every step for embedding, attention, ln; not finite at some steps for ff.",
+        "update ratio: not finite at some steps.",
+    ]
+
+
 def test_an_empty_history_is_refused() -> None:
     with pytest.raises(ValueError, match="no steps yet"):
         vital_signs(history([]))

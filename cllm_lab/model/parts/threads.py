@@ -121,6 +121,17 @@ def run_together(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     return [value for value, _ in results]
 
 
+def dismiss_helpers() -> None:
+    """Ends the helping threads that have nothing to do, now and not after `IDLE_SECONDS`; waits for their end."""
+    with _lock:
+        idle = list(_idle)
+        _idle.clear()
+    for helper in idle:
+        helper.jobs.put(None)
+    for helper in idle:
+        helper.join()
+
+
 def _attempt(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     # Whatever a helper's job raises belongs to the caller, who raises it again.
     try:
@@ -134,7 +145,7 @@ class _Helper(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="cllm_lab helper", daemon=True)
-        self.jobs: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+        self.jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self.results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
     def run(self) -> None:
@@ -149,6 +160,8 @@ class _Helper(threading.Thread):
                     if self not in _idle:  # borrowed: the job is on its way
                         continue
                     _idle.remove(self)
+                return
+            if job is None:  # dismissed
                 return
             self.results.put(_attempt(job))
             del job

@@ -1,0 +1,1 @@
+"""The live bench: a trainer in a thread, its controls, its pictures."""
