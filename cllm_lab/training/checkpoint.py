@@ -27,14 +27,13 @@ from cllm_lab.model.parts import by_name
 from cllm_lab.model.transformer import Transformer
 from cllm_lab.training.changes import FAULTS, split
 from cllm_lab.training.config import TrainConfig
-from cllm_lab.training.history import RECORD_FIELDS, StepRecord
+from cllm_lab.training.history import RECORD_FIELDS, Records, StepRecord
 from cllm_lab.training.parts import Fault, require_faults, sort_swaps
 from cllm_lab.training.trainer import Trainer, TrainerState
 
 FORMAT = "cllm_lab-checkpoint"
 VERSION = 2
 _KEY = "cllm_lab"
-_WHOLE_FIELDS = ("step", "epoch", "tokens")
 
 
 class CheckpointError(ValueError):
@@ -79,12 +78,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     arrays = dict(state.arrays)
     arrays["epoch_step_losses"] = np.array(state.epoch_step_losses, np.float64)
     arrays["epoch_loss"] = np.array(state.epoch_loss, np.float64)
-    for field in RECORD_FIELDS:
-        column = [getattr(record, field) for record in state.records]
-        if field in _WHOLE_FIELDS:
-            arrays[f"history.{field}"] = np.array(column, np.int64)
-        else:
-            arrays[f"history.{field}"] = np.array([np.nan if x is None else x for x in column], np.float64)
+    arrays |= {f"history.{field}": state.records.column(field) for field in RECORD_FIELDS}
     with replacing(path) as unfinished:
         try:
             save_file(arrays, unfinished, {_KEY: json.dumps(metadata)})
@@ -172,7 +166,7 @@ def _state(arrays: dict[str, Array], metadata: dict[str, Any], known: Mapping[st
     columns["validation_loss"] = [None if np.isnan(x) else x for x in columns["validation_loss"]]
     horizon = metadata["total_steps"]
     return TrainerState(
-        records=tuple(StepRecord(*row) for row in zip(*columns.values(), strict=True)),
+        records=Records(StepRecord(*row) for row in zip(*columns.values(), strict=True)),
         epoch_step_losses=tuple(arrays.pop("epoch_step_losses").tolist()),
         epoch_loss=tuple(arrays.pop("epoch_loss").tolist()),
         arrays=arrays,

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from cllm_lab.model.parameters import Array
 
 if TYPE_CHECKING:
     import pandas
@@ -52,6 +57,72 @@ class StepRecord:
 
 
 RECORD_FIELDS = tuple(field.name for field in fields(StepRecord))
+WHOLE_FIELDS = ("step", "epoch", "tokens")
+
+
+class Records(Sequence[StepRecord]):
+    """Step records in columns of numbers: a hundred bytes each, so that a run may go on for days.
+
+    ``table[field]`` of a `StepRecord`'s fields is an array of whole numbers or of floats; a ``validation_loss`` that
+    was not taken is NaN there, and ``validated`` says which were.
+    """
+
+    def __init__(self, records: Iterable[StepRecord] = ()) -> None:
+        self._columns: dict[str, Any] = {
+            field: array("q" if field in WHOLE_FIELDS else "d") for field in RECORD_FIELDS
+        }
+        self._validated = array("b")
+        for record in records:
+            self.append(record)
+
+    def append(self, record: StepRecord) -> None:
+        """Takes in one more record."""
+        for field, column in self._columns.items():
+            value = getattr(record, field)
+            column.append(math.nan if value is None else value)
+        self._validated.append(record.validation_loss is not None)
+
+    def set_validation_loss(self, loss: float) -> None:
+        """Gives the last record its validation loss."""
+        self._columns["validation_loss"][-1] = loss
+        self._validated[-1] = True
+
+    def copy(self) -> Records:
+        """The same records, in columns of their own."""
+        twin = Records()
+        twin._columns = {field: column[:] for field, column in self._columns.items()}
+        twin._validated = self._validated[:]
+        return twin
+
+    def column(self, field: str) -> Array:
+        """A field of all records, in a copy; int64 or float64."""
+        return np.array(self._columns[field])
+
+    def __len__(self) -> int:
+        return len(self._validated)
+
+    @overload
+    def __getitem__(self, index: int) -> StepRecord: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[StepRecord]: ...
+
+    def __getitem__(self, index: int | slice) -> StepRecord | list[StepRecord]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        values = {field: column[index] for field, column in self._columns.items()}
+        return StepRecord(**values if self._validated[index] else {**values, "validation_loss": None})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Records):
+            return NotImplemented
+        return all(one.tobytes() == two.tobytes() for one, two in self._pairs(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _pairs(self, other: Records) -> Iterator[tuple[array[Any], array[Any]]]:
+        yield self._validated, other._validated
+        yield from zip(self._columns.values(), other._columns.values(), strict=True)
 
 
 class History(Sequence[StepRecord]):
@@ -61,23 +132,24 @@ class History(Sequence[StepRecord]):
     ``steps``: pandas.DataFrame, a row a step, the record's fields and ``tokens_per_second``.
     """
 
-    def __init__(self, records: Sequence[StepRecord], epoch_loss: Sequence[float]) -> None:
-        self._records = list(records)
+    def __init__(self, records: Iterable[StepRecord], epoch_loss: Sequence[float]) -> None:
+        self._records = records.copy() if isinstance(records, Records) else Records(records)
         self.epoch_loss = list(epoch_loss)
 
     @property
     def losses(self) -> list[float]:
         """The loss of every step, in nats."""
-        return [record.loss for record in self._records]
+        return self._records.column("loss").tolist()
 
     @property
     def steps(self) -> pandas.DataFrame:
         """A table with a row for every step. Needs pandas."""
         import pandas
 
-        rows = [asdict(r) | {"tokens_per_second": r.tokens_per_second} for r in self._records]
-        frame = pandas.DataFrame(rows, columns=[*RECORD_FIELDS, "tokens_per_second"])
-        return frame.astype({"validation_loss": "float64"})
+        frame = pandas.DataFrame({field: self._records.column(field) for field in RECORD_FIELDS})
+        with np.errstate(divide="ignore"):
+            frame["tokens_per_second"] = np.divide(frame["tokens"], frame["seconds"])
+        return frame
 
     def __len__(self) -> int:
         return len(self._records)
@@ -95,7 +167,7 @@ class History(Sequence[StepRecord]):
         return iter(self._records)
 
     def __repr__(self) -> str:
-        if not self._records:
+        if not len(self):
             return "History(no steps yet)"
         return f"History({len(self)} steps, loss {self._records[0].loss:.4f} to {self._records[-1].loss:.4f})"
 

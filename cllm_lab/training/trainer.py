@@ -28,7 +28,7 @@ from cllm_lab.training import changes, diagnostics, phases
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.diagnostics import NonFiniteError, TensorRow
 from cllm_lab.training.generation import generate
-from cllm_lab.training.history import History, StepLog, StepRecord
+from cllm_lab.training.history import History, Records, StepLog, StepRecord
 from cllm_lab.training.optimizers import UpdateSizes, squares
 from cllm_lab.training.parts import (
     Fault,
@@ -65,7 +65,7 @@ class TrainerState:
     epoch_loss: tuple[float, ...]
     changes: Mapping[int, Mapping[str, Any]]
     faults: tuple[Fault, ...]
-    records: tuple[StepRecord, ...]
+    records: Records
 
 
 class Trainer:
@@ -110,6 +110,8 @@ class Trainer:
         self.corpus = corpus
         self._given_parts = model.parts
         self.steps_done = self.moments_since = 0
+        self.moments: dict[str, Parameters] = {}
+        self._moments_of_last_step: tuple[dict[str, Parameters], int] = ({}, 0)
         self._put_in(faults)
         self.announcement = self.parts.initialisation(self.params, model.config, model.seed)
         self._squares = squares(model.table.name)
@@ -118,7 +120,7 @@ class Trainer:
         self._batches: list[Batch] | None = None
         self._batches_taken = 0
         self._epoch_step_losses: list[float] = []
-        self._records: list[StepRecord] = []
+        self._records = Records()
         self._epoch_loss: list[float] = []
         self._changes: changes.Changes = {}
         self._stop = threading.Event()
@@ -137,11 +139,17 @@ class Trainer:
         self.faults = tuple(faults)
         self.model.parts = self._given_parts.replace(**model_swaps)
         self.parts = swap_training_parts(healthy_parts(self.model.table.name, self.config), training_swaps)
-        before: Mapping[str, Parameters] = getattr(self, "moments", {})
-        names = self.parts.optimizer.moments
-        if not set(names) <= before.keys():
+        # Also those of before a step that failed after a change: it made nothing of them.
+        for moments, since in ((self.moments, self.moments_since), self._moments_of_last_step):
+            if set(self.parts.optimizer.moments) <= moments.keys():
+                self.moments = {name: moments[name] for name in self.parts.optimizer.moments}
+                self.moments_since = since
+                break
+        else:
+            self.moments = {
+                name: self.moments.get(name) or self.params.like() for name in self.parts.optimizer.moments
+            }
             self.moments_since = self.steps_done
-        self.moments = {name: before.get(name) or self.params.like() for name in names}
         self._passes: dict[tuple[int, int], Pass | CompiledPass] = {}
         self.__dict__.pop("_stretches", None)
 
@@ -194,7 +202,7 @@ class Trainer:
             epoch_loss=tuple(self._epoch_loss),
             changes=self.planned_changes,
             faults=self.faults,
-            records=tuple(self._records),
+            records=self._records.copy(),
         )
 
     def load_state(self, state: TrainerState) -> None:
@@ -237,7 +245,7 @@ class Trainer:
         self._epoch_step_losses = list(state.epoch_step_losses)
         self._epoch_loss = list(state.epoch_loss)
         self._changes = {step: dict(change) for step, change in state.changes.items()}
-        self._records = list(state.records)
+        self._records = state.records.copy()
 
     # Runs.
 
@@ -344,6 +352,11 @@ class Trainer:
         self._changes = changes.plan(self._changes, step, change, self.config, self.faults)
 
     @property
+    def last_record(self) -> StepRecord:
+        """The record of the last step. Raises IndexError before the first."""
+        return self._records[-1]
+
+    @property
     def planned_changes(self) -> changes.Changes:
         """What `at` has planned and no step has reached yet: step -> what changes, in a copy."""
         return {step: dict(change) for step, change in self._changes.items()}
@@ -435,22 +448,31 @@ class Trainer:
 
         The same step as `steps` takes, bit for bit; it is done once the last phase was asked for. Raises as `step`.
         """
-        started = time.perf_counter()
+        began = time.perf_counter()
         chosen = self._next_batches()
         number = self._begin()
         total, tokens = 0.0, sum(batch.targets.size for batch in chosen)
+        seconds = time.perf_counter() - began
         for index, batch in enumerate(chosen):
+            began = time.perf_counter()
             with np.errstate(all="ignore"):
                 kept = self._forward(batch, number, index)
+                seconds += time.perf_counter() - began
                 produced = phases.of_forward(self.model.forward(batch.inputs))
             yield Phase("forward", number, produced)
+            began = time.perf_counter()
             with np.errstate(all="ignore"):
                 loss = self._loss(kept, batch, number)
+            seconds += time.perf_counter() - began
             yield Phase("loss", number, phases.of_loss(loss))
+            began = time.perf_counter()
             with np.errstate(all="ignore"):
                 total, grads = self._backward(kept, batch, index, loss, total, tokens)
+            seconds += time.perf_counter() - began
             yield Phase("backward", number, phases.of_backward(grads))
-        record = self._count(self._finish(number, total, grads, tokens, started), len(chosen))
+        # The step took as long as its phases, however long somebody looked at them.
+        began = time.perf_counter() - seconds
+        record = self._count(self._finish(number, total, grads, tokens, began), len(chosen))
         yield Phase("update", number, phases.of_update(record))
 
     def _next_batches(self) -> list[Batch]:
@@ -467,8 +489,9 @@ class Trainer:
         every = self.config.validate_every
         validates = epoch_ends if every is None else record.step % every == 0
         if validates and self.config.validation_fraction > 0.0:
-            record = replace(record, validation_loss=self.validation_loss())
-            self._records[-1] = record
+            loss = self.validation_loss()
+            record = replace(record, validation_loss=loss)
+            self._records.set_validation_loss(loss)
         if self._log is not None:
             self._log.append(record)
         if epoch_ends:
@@ -518,6 +541,7 @@ class Trainer:
         rate = self.parts.schedule(number, self.config, self.total_steps)
         update, before = self._apply(grads, rate, number, scale)
         self.steps_done = number
+        self._moments_of_last_step = self.moments, self.moments_since
         record = StepRecord(
             step=number,
             epoch=self.epochs_done + 1,

@@ -1,13 +1,16 @@
 import json
+import math
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from cllm_lab.training.history import RECORD_FIELDS, History, LogError, StepLog, StepRecord, read_log
+from cllm_lab.training.history import RECORD_FIELDS, History, LogError, Records, StepLog, StepRecord, read_log
 from tests.training.machines import STEPS_PER_EPOCH, make_trainer
 
 PROMISED = (
@@ -66,7 +69,7 @@ def test_a_history_is_a_sequence_of_its_records():
     history = History(records, [0.5])
     assert len(history) == 4
     assert list(history) == records
-    assert history[1] is records[1]
+    assert history[1] == records[1]
     assert history[-2:] == records[2:]
     assert history.losses == [r.loss for r in records]
     assert history.epoch_loss == [0.5]
@@ -264,3 +267,37 @@ def test_a_run_resumed_after_a_cut_off_line_can_be_read(tmp_path, kept):
     found = read_log(path)
     assert [(r.step, r.loss) for r in found] == [(1, 0.1), (2, 0.2), (3, 7.0)]
     assert asdict(found[2]) == asdict(record(3, loss=7.0))
+
+
+def test_records_in_columns_are_the_records_that_were_given():
+    given = [replace(record(n), validation_loss=None if n % 2 else 0.5 * n) for n in range(1, 6)]
+    table = Records(given)
+    assert list(table) == given and table[-1] == given[-1] and table[1:3] == given[1:3]
+    assert table.column("step").dtype == np.int64 and table.column("loss").tolist() == [r.loss for r in given]
+    assert np.isnan(table.column("validation_loss")).tolist() == [True, False, True, False, True]
+
+
+def test_a_validation_loss_that_is_no_number_was_taken_all_the_same():
+    table = Records([record(1)])
+    table.set_validation_loss(math.nan)
+    assert math.isnan(table[0].validation_loss)
+
+
+def test_a_copy_of_records_does_not_grow_with_them():
+    table = Records([record(1)])
+    twin = table.copy()
+    assert twin == table
+    table.append(record(2))
+    assert len(twin) == 1 and twin != table
+    twin.set_validation_loss(7.0)
+    assert table[0].validation_loss == record(1).validation_loss
+
+
+def test_a_long_history_takes_a_hundred_bytes_a_step():
+    tracemalloc.start()
+    try:
+        table = Records(record(n) for n in range(1, 10_001))
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(table) == 10_000 and size < 10_000 * 140

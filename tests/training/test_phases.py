@@ -97,7 +97,8 @@ def test_exact_zeros_are_counted():
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_machine_has_phases(case):
     model = make_model(corpus=TEXT, **{**_own(case.config), "vocab_size": TEXT.vocab_size})
-    assert len(list(make_trainer(model, sequence_length=5).phases())) == 4
+    trainer = make_trainer(model, sequence_length=case.config.context_length)
+    assert len(list(trainer.phases())) == 4
 
 
 def _own(config):

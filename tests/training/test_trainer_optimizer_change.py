@@ -5,6 +5,7 @@ import pytest
 
 from cllm_lab.clinic.optimizer_replay import optimizer_replay
 from cllm_lab.model.config import ConfigError
+from cllm_lab.training.diagnostics import NonFiniteError
 from cllm_lab.training.trainer import Trainer
 from tests.training.machines import TABLES, Fault, a_batch, bits, make_model, make_trainer
 
@@ -97,3 +98,17 @@ def test_the_replay_names_an_adam_that_began_late():
     trainer.at(31, optimizer="adam")
     trainer.run(steps=32, progress=False)
     assert "adam" in repr(optimizer_replay(trainer, *a_batch(trainer))).splitlines()[0].lower()
+
+
+def test_moments_of_before_a_step_that_failed_come_back_with_their_optimizer():
+    broken = Fault("broken", {"reported_loss": lambda loss, kept: float("nan")})
+    failed, straight = make_trainer(optimizer="adam"), make_trainer(optimizer="adam")
+    failed.run(steps=3, progress=False)
+    failed.at(4, optimizer="sgd", faults=(broken,))
+    with pytest.raises(NonFiniteError):
+        failed.run(steps=1, progress=False)
+    failed.at(4, optimizer="adam", faults=())
+    failed.run(steps=3, progress=False)
+    straight.run(steps=6, progress=False)
+    assert (failed.params.flat == straight.params.flat).all()
+    assert failed.moments_since == straight.moments_since == 0

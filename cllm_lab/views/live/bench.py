@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Seconds between two drawings.
 INTERVAL = 0.15
+# Seconds without a press after which a paused run leaves its picture.
+QUIET = 1.0
 
 
 def live(trainer: Trainer | None = None, epochs: int | None = None, name: str = "live_run") -> Bench:
@@ -59,6 +61,9 @@ class Bench(widgets.VBox):
         self._controls.file_name.value = name
         self._drawing = threading.RLock()
         self._drawer: threading.Thread | None = None
+        self._has_news = threading.Event()
+        self._in_a_hurry = False
+        self._pictured = (0, 0)
         self._handles: list[Any] = []
         self._showing = False
         self._drawn: object = None
@@ -133,12 +138,17 @@ class Bench(widgets.VBox):
         self.runner.wait()
         drawer = self._drawer
         if drawer is not None:
+            self._in_a_hurry = True
+            self._has_news.set()
             drawer.join()
+            self._in_a_hurry = False
 
     def close(self) -> None:
         """Stops the run, waits for the last picture, and takes the widgets away."""
         self.runner.close()
         self.wait()
+        for widget in self._controls.all():
+            widget.close()
         super().close()
 
     # A widget closes itself when it is collected. When the interpreter ends this one would wait for threads that run
@@ -151,28 +161,36 @@ class Bench(widgets.VBox):
         action()
         self._show_wanted()
         with self._drawing:
-            if not self.runner.busy and self._drawer is None:
+            self._has_news.set()
+            if self._drawer is not None:
+                return
+            if not self.runner.busy and self._pictured == self._place():
                 self._draw()
-            elif self._drawer is None:
-                self._drawer = threading.Thread(
-                    target=self._keep_drawing, name="cllm_lab drawing", daemon=True
-                )
-                self._drawer.start()
+                return
+            self._drawer = threading.Thread(target=self._keep_drawing, name="cllm_lab drawing", daemon=True)
+            self._drawer.start()
 
     # Pictures.
 
     def _keep_drawing(self) -> None:
+        """Draws until the run has nothing left to do and what came of it is on the bench."""
         while True:
-            # Asked before the frame is taken: what happened until then is in the last drawing.
+            self._has_news.clear()
+            # Asked before the frame is taken: what happened until then is in this drawing.
             is_last = not self.runner.busy
             self._draw()
-            if is_last:
-                self._leave_picture()
-                with self._drawing:
-                    if not self.runner.busy:
-                        self._drawer = None
-                        return
-            self.runner.wait(INTERVAL)
+            if not is_last:
+                self.runner.wait(INTERVAL)
+                continue
+            # Who takes step after step waits for no picture.
+            quiet = QUIET if self.runner.state == "paused" and not self._in_a_hurry else 0.0
+            if self._has_news.wait(quiet):
+                continue
+            self._leave_picture()
+            with self._drawing:
+                if not self._has_news.is_set():
+                    self._drawer = None
+                    return
 
     def _draw(self) -> None:
         with self._drawing:
@@ -223,8 +241,14 @@ class Bench(widgets.VBox):
         faults = ", ".join(fault.id for fault in frame.faults)
         return f"{frame.step:,} steps" + (f", {faults}" if faults else "")
 
+    def _place(self) -> tuple[int, int]:
+        """Which run this is, and its step."""
+        trainer = self.trainer
+        return (0, 0) if trainer is None else (id(trainer), trainer.steps_done)
+
     def _leave_picture(self) -> None:
         """The picture that stays in the notebook when no kernel is there any more."""
+        self._pictured = self._place()
         if self._handles and self.runner.frame().step > 0:
             picture = self.picture()
             for handle in self._handles:
@@ -313,7 +337,7 @@ class Bench(widgets.VBox):
 
     def _change_clipping(self) -> None:
         controls = self._controls
-        self.change(clip_norm=(controls.clip_norm.value or 1.0) if controls.clips.value else None)
+        self.change(clip_norm=controls.clip_norm.value if controls.clips.value else None)
 
     def _describe_fault(self) -> None:
         self._controls.fault_note.value = texts.fault_note(self._known.get(self._controls.fault.value))
@@ -374,8 +398,9 @@ class Bench(widgets.VBox):
     def _write_file(self, what: str, name: str) -> None:
         from cllm_lab.views.live import exports
 
-        folder, trainer = Path.cwd(), self.trainer
+        trainer = self.trainer
         try:
+            folder = Path.cwd()
             if trainer is None or trainer.steps_done == 0:
                 raise ValueError("nothing to save yet: train at least one step")
             if what == "history":

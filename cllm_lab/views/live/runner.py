@@ -48,6 +48,7 @@ class Frame:
 
     ``faults``: those in the machine, or that will be in it when the run begins; ``waiting``: those wanted that need
     a reset or a new run; ``lingering``: those no longer wanted that left their weights or their tokens behind.
+    ``begins_trained``: whether a reset goes back to a trainer that had steps done when it was given.
     ``epoch`` counts the whole epochs done. ``seconds``: time spent training; ``remaining``: seconds to the last
     epoch at the present speed, None where there is no end or no speed yet.
     """
@@ -63,6 +64,7 @@ class Frame:
     plateaus: Plateaus
     optimizer: str
     faults: tuple[Fault, ...]
+    begins_trained: bool
     waiting: tuple[Fault, ...]
     lingering: tuple[Fault, ...]
     glance: Glance
@@ -233,7 +235,10 @@ class Runner:
     def frame(self) -> Frame:
         """All that there is to show now."""
         with self._data:
-            trainer, setup = self.trainer, self.setup
+            setup = self.setup
+            trainer = self.trainer
+            if trainer is None and self._given is not None and self._given.steps_done > 0:
+                trainer = self._given
             present = setup.faults if trainer is None else trainer.faults
             possible = setup.faults if trainer is None else possible_faults(setup.faults, present)
             left = () if trainer is None else self._begun.faults
@@ -250,6 +255,7 @@ class Runner:
                 plateaus=self._levels(setup),
                 optimizer=setup.train.optimizer,
                 faults=present,
+                begins_trained=self._given is not None and self._given.steps_done > 0,
                 waiting=tuple(fault for fault in setup.faults if fault not in possible),
                 lingering=tuple(
                     fault for fault in left if fault not in setup.faults and takes_effect(fault) != "step"
@@ -323,6 +329,8 @@ class Runner:
         self.error = f"{type(broken).__name__}: {broken}"
         self.trace = "".join(traceback.format_exception(broken))
         self._under_way = None
+        if self.trainer is not None:
+            self._steps = self.trainer.steps()  # an exception ends a generator
         self.state = "failed"
 
     def _run_on(self) -> None:
@@ -369,12 +377,17 @@ class Runner:
             with self._data:
                 self._phases = []
             self._under_way = trainer.phases()
+        began = time.perf_counter()
         phase = next(self._under_way)
+        seconds = time.perf_counter() - began
         with self._data:
             self._phases.append(phase)
         if phase.name == "update":
             self._under_way = None
-            self._after_step(trainer, trainer.history[-1])
+            self._pace.clear()
+            self._after_step(trainer, trainer.last_record, seconds)
+        else:
+            self._seconds += seconds
 
     def _finish_phases(self) -> None:
         number = self._phases[-1].step
@@ -398,10 +411,10 @@ class Runner:
         self.error = self.trace = ""
         if self.trainer is not None:
             return self.trainer
-        setup = self.setup
+        setup, given = self.setup, self._given
         trainer = self._make(setup)
         with self._data:
-            self._begun = setup if self._start is None else self._given_setup
+            self._begun = self._given_setup if trainer is given or self._start is not None else setup
             self._planned_faults = trainer.faults
             self._planned_settings = {name: getattr(trainer.config, name) for name in setup.wanted(1)}
             self._steps_per_epoch = trainer.steps_per_epoch
@@ -422,9 +435,10 @@ class Runner:
             self._start = given.state()
             return given
         self._given = None
-        # How far a run goes is nothing that a trainer was made from.
-        unchanged = {**vars(setup), "epochs": None} == {**vars(self._given_setup), "epochs": None}
-        return given if unchanged else setup.trainer()
+        # Only the faults of a start cannot be brought to it any more.
+        possible = possible_faults(setup.faults, given.faults)
+        same_start = {fault.id for fault in possible} == {fault.id for fault in setup.faults}
+        return given if same_start else setup.trainer()
 
     # One step.
 
@@ -434,27 +448,27 @@ class Runner:
             self._finish_phases()
             return
         self._before_step(trainer)
+        began = time.perf_counter()
         record = next(self._steps, None)
         if record is None:  # somebody called trainer.stop()
             self._steps = trainer.steps()
             self.state = "paused"
             return
-        self._after_step(trainer, record)
+        self._after_step(trainer, record, time.perf_counter() - began)
 
     def _before_step(self, trainer: Trainer) -> None:
         if self.setup is not self._brought_to:
             self._bring_to_what_is_wanted(trainer)
         lines = trainer.lines_before_step()
-        self._began_step = time.perf_counter()
         if lines:
             with self._data:
                 self._console.extend(lines)
 
-    def _after_step(self, trainer: Trainer, record: StepRecord) -> None:
+    def _after_step(self, trainer: Trainer, record: StepRecord, seconds: float) -> None:
         now = time.perf_counter()
         lines = trainer.lines_after_step()
         with self._data:
-            self._seconds += now - self._began_step
+            self._seconds += seconds
             self._tokens += record.tokens
             self._pace.append((now, self._tokens, record.step))
             while self._pace[0][0] < now - SPEED_WINDOW and len(self._pace) > 2:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+
 from cllm_lab.corpus.languages import SyntheticLanguage
 from cllm_lab.corpus.source import TokenSource
 from cllm_lab.faults.catalogue import catalogue
@@ -112,12 +114,13 @@ def possible_faults(wanted: Sequence[AnyFault], present: Sequence[AnyFault]) -> 
     Those of the stream of tokens stay as they are; one of the initial weights can be taken out, not put in.
     """
     stay = [fault for fault in present if takes_effect(fault) == "new run"]
+    taken = {slot for fault in stay for slot in fault.swaps}
     return (
         *stay,
         *(
             fault
             for fault in wanted
-            if fault not in stay and (takes_effect(fault) == "step" or fault in present)
+            if not taken & set(fault.swaps) and (takes_effect(fault) == "step" or fault in present)
         ),
     )
 
@@ -204,7 +207,14 @@ def _unnamed(faults: Sequence[AnyFault]) -> list[str]:
 
 
 def _call(opening: str, arguments: Mapping[str, Any]) -> str:
-    return opening + ", ".join(f"{name}={value!r}" for name, value in arguments.items()) + ")"
+    return opening + ", ".join(f"{name}={_plain(value)!r}" for name, value in arguments.items()) + ")"
+
+
+def _plain(value: Any) -> Any:
+    """Without NumPy's types, whose representation Python cannot read."""
+    if isinstance(value, tuple):
+        return tuple(_plain(each) for each in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def title(fault: AnyFault) -> str:

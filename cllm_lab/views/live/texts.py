@@ -85,7 +85,8 @@ def fault_states(frame: Frame, wanted: Sequence[Fault]) -> list[tuple[Fault, str
     states = []
     for fault in wanted:
         if fault in frame.waiting:
-            said = f"waits: acts {WHEN[takes_effect(fault)]}"
+            when = "in a new run" if frame.begins_trained else WHEN[takes_effect(fault)]
+            said = f"waits: acts {when}"
         elif frame.step == 0:
             said = "acts from the first step on"
         elif fault in frame.faults:
