@@ -11,13 +11,15 @@ VENV_PYTHON := .venv/bin/python
 PARITY_PYTHON := .venv-parity/bin/python
 BENCH_PYTHON := .venv-bench/bin/python
 PYTEST_PARALLEL := -n 2 --dist loadscope
+# The lower bound in pyproject.toml, and what it needs that the newest does not.
+OLDEST_IPYKERNEL := ipykernel==6.29.0 nest-asyncio==1.6.0
 
 # Each of the two workers has a core: more threads of the linear algebra than that would only wait for each other.
 test-library test-notebooks: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-library test-notebooks lint types notebooks evidence claims picture parity bench clean outdated
+.PHONY: help lab test test-library test-notebooks test-browser lint types notebooks evidence claims picture parity bench bench-live clean outdated
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -30,10 +32,14 @@ test: test-library test-notebooks ## run every test: the library's, then every n
 
 test-library: .venv/.ready-test ## run the library's tests
 	$(VENV_PYTHON) -m cllm_lab compile
-	$(VENV_PYTHON) -m pytest $(PYTEST_PARALLEL) --ignore=tests/parity
+	$(VENV_PYTHON) -m pytest $(PYTEST_PARALLEL) --ignore=tests/parity --ignore=tests/browser
 
 test-notebooks: .venv/.ready-test ## run every notebook and compare its outputs with the recorded ones
 	$(VENV_PYTHON) -m pytest $(PYTEST_PARALLEL) --nbval --nbval-cell-timeout=300 notebooks
+
+test-browser: .venv/.ready-browser .venv/.ready-oldest-ipykernel ## use the notebooks as a person does, in Chromium
+	$(VENV_PYTHON) -m cllm_lab compile
+	$(VENV_PYTHON) -m pytest tests/browser
 
 lint: .venv/.ready-lint ## check style and formatting, notebooks included
 	$(VENV_PYTHON) -m ruff check .
@@ -52,7 +58,7 @@ claims: .venv/.ready-lab ## test the documents' claims again and store the measu
 	$(VENV_PYTHON) -m cllm_lab.ledger
 
 picture: .venv/.ready-lab ## draw the README's picture again (half a minute)
-	$(VENV_PYTHON) -c "from cllm_lab.views import readme_picture; print(readme_picture('data/readme_curve.png'))"
+	$(VENV_PYTHON) -c "from cllm_lab.views.pictures import readme_picture; print(readme_picture('data/readme_curve.png'))"
 
 parity: .venv-parity/.ready-parity ## compare the engine with PyTorch, in an environment of its own
 	$(PARITY_PYTHON) -m pytest tests/parity
@@ -61,20 +67,25 @@ bench: .venv-bench/.ready-bench ## time the training step beside PyTorch's and J
 	$(BENCH_PYTHON) -m cllm_lab compile
 	$(BENCH_PYTHON) -m tests.bench $(BENCH_ARGS)
 
+bench-live: .venv/.ready-browser .venv/.ready-oldest-ipykernel ## measure the live bench in real kernels, for data/live_bench.json (6 minutes; BENCH_ARGS="--quick")
+	$(VENV_PYTHON) -m tests.bench_live $(BENCH_ARGS)
+
 clean: ## remove the environments and caches; your own work in workbench/ stays
-	rm -rf .venv .venv-parity .venv-bench .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .venv-parity .venv-bench .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Setting up. An environment is current when its last installation came to its end, in this folder (its paths are
 # absolute), its Python still runs, and that Python is the one that PYTHON names, where somebody named one. While
 # .installing is there the environment is incomplete, however it looks to pip. One that is not current is made anew.
 
-ENVIRONMENTS := .venv/.ready-lab .venv/.ready-test .venv/.ready-lint .venv-parity/.ready-parity \
-  .venv-bench/.ready-bench
+ENVIRONMENTS := .venv/.ready-lab .venv/.ready-test .venv/.ready-browser .venv/.ready-lint \
+  .venv-parity/.ready-parity .venv-bench/.ready-bench
 .venv/.ready-lab: EXTRAS := lab
 .venv/.ready-test: EXTRAS := lab,test
+.venv/.ready-browser: EXTRAS := lab,test,browser
 .venv/.ready-lint: EXTRAS := lab,lint
 .venv/.ready-test .venv/.ready-lint: CONTAINS := .venv/.ready-lab
+.venv/.ready-browser: CONTAINS := .venv/.ready-lab .venv/.ready-test
 .venv-parity/.ready-parity: EXTRAS := test,torch,mkl
 .venv-bench/.ready-bench: EXTRAS := bench,torch,mkl
 
@@ -95,7 +106,7 @@ command -v "$(PYTHON)" >/dev/null || { echo "No $(PYTHON) found: cllm_lab needs 
  (on Debian: apt install python3-venv)." >&2; exit 1; }
 endef
 
-.venv/.ready-lab .venv/.ready-test .venv/.ready-lint: $(shell $(call is_current,.venv) || echo outdated)
+.venv/.ready-lab .venv/.ready-test .venv/.ready-browser .venv/.ready-lint: $(shell $(call is_current,.venv) || echo outdated)
 .venv-parity/.ready-parity: $(shell $(call is_current,.venv-parity) || echo outdated)
 .venv-bench/.ready-bench: $(shell $(call is_current,.venv-bench) || echo outdated)
 
@@ -112,3 +123,9 @@ $(ENVIRONMENTS): pyproject.toml constraints.txt
 	rm $(@D)/.installing; \
 	[ $$status -ne 0 ] || touch $@ $(CONTAINS); \
 	exit $$status
+
+# Beside the environment's own ipykernel, for kernels that are told to look there first.
+.venv/.ready-oldest-ipykernel: .venv/.ready-browser
+	rm -rf .venv/oldest-ipykernel
+	$(VENV_PYTHON) -m pip install --disable-pip-version-check --no-deps --target .venv/oldest-ipykernel $(OLDEST_IPYKERNEL)
+	touch $@

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from cllm_lab import faults
+    from cllm_lab import faults, lattice
     from cllm_lab.clinic import adapt
     from cllm_lab.clinic.dependency import dependency_matrix
     from cllm_lab.clinic.evidence_sheet import evidence_sheet
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cllm_lab.clinic.qkv_thirds import qkv_thirds
     from cllm_lab.clinic.reachable_floor import reachable_floor
     from cllm_lab.clinic.recomputed_loss import recomputed_loss
+    from cllm_lab.clinic.sharpness import sharpness
     from cllm_lab.clinic.stream_check import stream_check
     from cllm_lab.clinic.token_by_token import token_by_token
     from cllm_lab.clinic.update_statistics import update_statistics
@@ -66,8 +67,11 @@ if TYPE_CHECKING:
     from cllm_lab.views.lines import line_chart
     from cllm_lab.views.live.bench import live
     from cllm_lab.views.mutation import mutation_map
+    from cllm_lab.views.number_kinds import number_wheel, ulam_square
     from cllm_lab.views.part_times import part_time_bars
+    from cllm_lab.views.prime_charts import prime_gaps, token_prime_maps
     from cllm_lab.views.repairs import repair_bars
+    from cllm_lab.views.spirals import spiral_neighbours, spiral_patches, spiral_variants
     from cllm_lab.views.stream import stream_figure, stream_norms
     from cllm_lab.views.tables import memory_table, tensor_table
     from cllm_lab.views.update_sizes import update_size_curves
@@ -95,6 +99,7 @@ _HOMES = {
     "predictions": "cllm_lab.clinic.predictions",
     "score": "cllm_lab.clinic.predictions",
     "qkv_thirds": "cllm_lab.clinic.qkv_thirds",
+    "sharpness": "cllm_lab.clinic.sharpness",
     "stream_check": "cllm_lab.clinic.stream_check",
     "update_statistics": "cllm_lab.clinic.update_statistics",
     "part_times": "cllm_lab.clinic.part_times",
@@ -138,8 +143,15 @@ _HOMES = {
     "line_chart": "cllm_lab.views.lines",
     "live": "cllm_lab.views.live.bench",
     "mutation_map": "cllm_lab.views.mutation",
+    "number_wheel": "cllm_lab.views.number_kinds",
+    "ulam_square": "cllm_lab.views.number_kinds",
     "part_time_bars": "cllm_lab.views.part_times",
+    "prime_gaps": "cllm_lab.views.prime_charts",
+    "token_prime_maps": "cllm_lab.views.prime_charts",
     "repair_bars": "cllm_lab.views.repairs",
+    "spiral_neighbours": "cllm_lab.views.spirals",
+    "spiral_patches": "cllm_lab.views.spirals",
+    "spiral_variants": "cllm_lab.views.spirals",
     "stream_figure": "cllm_lab.views.stream",
     "stream_norms": "cllm_lab.views.stream",
     "memory_table": "cllm_lab.views.tables",
@@ -148,7 +160,12 @@ _HOMES = {
     "verdict_bars": "cllm_lab.views.verdict_bars",
     "vital_signs": "cllm_lab.views.vital_signs",
 }
-_ROOMS = {"adapt": "cllm_lab.clinic.adapt", "faults": "cllm_lab.faults", "parts": "cllm_lab.model.parts"}
+_ROOMS = {
+    "adapt": "cllm_lab.clinic.adapt",
+    "faults": "cllm_lab.faults",
+    "lattice": "cllm_lab.lattice",
+    "parts": "cllm_lab.model.parts",
+}
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -11,5 +11,6 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 settings.register_profile("cllm_lab", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("cllm_lab")
 
-# The comparison with PyTorch has an environment of its own: `make parity`.
-collect_ignore = [] if find_spec("torch") else ["parity"]
+# What needs more than the extra test has a target of its own: `make parity`, `make test-browser`.
+NEEDS = {"parity": "torch", "browser": "playwright"}
+collect_ignore = [folder for folder, package in NEEDS.items() if find_spec(package) is None]

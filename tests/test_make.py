@@ -28,6 +28,7 @@ case "$*" in
 "-m pip install "*) echo "pip $*" >>calls; if [ -e during-pip ]; then . ./during-pip; fi ;;
 "-m cllm_lab compile") ;;
 "-m tests.bench"*) echo "bench $*" >>calls ;;
+"-m pytest tests/browser") echo browser >>calls ;;
 "-m pytest "*) echo "threads $OMP_NUM_THREADS" >>calls ;;
 *) echo "unexpected: $*" >&2; exit 1 ;;
 esac
@@ -147,7 +148,7 @@ def test_a_moved_folder_is_set_up_again(ready: Checkout) -> None:
     assert ready.set_up() == ["venv", "pip"]
 
 
-@pytest.mark.parametrize("first", ["test", "lint"])
+@pytest.mark.parametrize("first", ["test", "lint", "browser"])
 def test_what_brings_the_lab_along_is_enough_for_it(checkout: Checkout, first: str) -> None:
     checkout.add_python("python3", "3.11.7")
     assert checkout.set_up(first) == ["venv", "pip"]
@@ -173,6 +174,35 @@ def test_each_worker_keeps_to_its_core(
 ) -> None:
     assert ready.make(target, **given).returncode == 0
     assert (ready.folder / "calls").read_text().splitlines()[-1] == f"threads {used}"
+
+
+@pytest.mark.parametrize("folder", ["parity", "browser"])
+def test_the_librarys_tests_leave_out_what_has_a_target_of_its_own(ready: Checkout, folder: str) -> None:
+    assert f"--ignore=tests/{folder} " in ready.make("--dry-run", "test-library").stdout.replace("\n", " ")
+
+
+def test_the_browser_gets_the_oldest_kernel_beside_the_newest(ready: Checkout) -> None:
+    log = ready.folder / "calls"
+    log.unlink()
+    assert ready.make("test-browser").returncode == 0
+    environment, kernel, used = log.read_text().splitlines()
+    assert environment.endswith("-e .[lab,test,browser]")
+    assert re.search(r"--no-deps --target \.venv/oldest-ipykernel ipykernel==[0-9.]+( |$)", kernel)
+    assert used == "browser"
+    log.unlink()
+    assert ready.make("test-browser").returncode == 0
+    assert log.read_text().splitlines() == [used]
+    assert ready.set_up("test") == ready.set_up("lab") == []
+
+
+def test_an_interrupted_installation_of_the_oldest_kernel_starts_again(ready: Checkout) -> None:
+    assert ready.set_up("browser") == ["pip"]
+    (ready.folder / "during-pip").write_text("kill -KILL $PPID")
+    assert ready.make("test-browser").returncode != 0
+    (ready.folder / "during-pip").unlink()
+    (ready.folder / "calls").unlink()
+    assert ready.make("test-browser").returncode == 0
+    assert "--target" in (ready.folder / "calls").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize(("name", "extras"), [("parity", "test,torch,mkl"), ("bench", "bench,torch,mkl")])
@@ -211,7 +241,7 @@ def test_every_environment_is_cleaned_away_and_ignored() -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
     environments = set(re.findall(r"(\.venv[a-z-]*)/\.ready", makefile))
     assert environments == {".venv", ".venv-parity", ".venv-bench"}
-    (removed,) = re.findall(r"^\trm -rf (\.venv.*)$", makefile, re.MULTILINE)
+    (removed,) = re.findall(r"^\trm -rf (\.venv .*)$", makefile, re.MULTILINE)
     assert environments <= set(removed.split())
     ignored = (PROJECT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert {f"/{name}/" for name in environments} <= set(ignored)
@@ -255,6 +285,7 @@ def test_help_is_the_default_and_names_every_target_a_person_calls() -> None:
         "help",
         "lab",
         "test",
+        "test-browser",
         "lint",
         "types",
         "notebooks",

@@ -64,6 +64,12 @@ class TestRequirements:
     def test_nbval_is_pinned_since_its_comparison_defines_the_notebook_tests(self) -> None:
         assert bounds(EXTRAS["test"])["nbval"] == SpecifierSet("==0.11.0")
 
+    def test_the_browser_tests_use_the_oldest_ipykernel_that_is_supported(self) -> None:
+        makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+        (used,) = re.findall(r"^OLDEST_IPYKERNEL := ipykernel==(\S+)", makefile, re.MULTILINE)
+        lowest = [part.version for part in bounds(EXTRAS["lab"])["ipykernel"] if part.operator == ">="]
+        assert [Version(used)] == [Version(version) for version in lowest]
+
     def test_the_tools_check_the_oldest_python_that_is_supported(self) -> None:
         tools = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
         oldest = Version(METADATA["requires-python"].removeprefix(">="))

@@ -11,6 +11,7 @@ from cllm_lab.training.history import History
 from cllm_lab.training.schedules import learning_rate
 from cllm_lab.views.lines import Series, line_chart
 from cllm_lab.views.picture import Picture
+from cllm_lab.views.thresholds import SAME_LEVEL
 
 LEVEL_NAMES = {
     "uniform": "ln V",
@@ -19,8 +20,6 @@ LEVEL_NAMES = {
     "positional": "positional entropy",
 }
 AXES = ("epoch", "step")
-# Losses nearer to one another than this are one level to the eye, and to the words.
-SAME_LEVEL = 0.01
 
 Run = History | Sequence[float]
 

@@ -14,12 +14,12 @@ from cllm_lab.clinic.dependency import dependency_matrix
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.transformer import Transformer
 from cllm_lab.views.picture import COLOURS, Picture, drawing
+from cllm_lab.views.thresholds import rows_sum_to_1
 
 MOST_LABELLED = 16
 MOST_IN_A_ROW = 4
 LONGEST_LABEL = 12
 BACKGROUND = "0.9"
-ROW_SUM_TOLERANCE = 1e-4
 
 
 def attention_maps(weights: ArrayLike, tokens: Sequence[str], names: Sequence[str] | None = None) -> Picture:
@@ -51,11 +51,7 @@ def attention_maps(weights: ArrayLike, tokens: Sequence[str], names: Sequence[st
 
 
 def _describe_attention(head: Array) -> str:
-    sums = (
-        "each row sums to 1"
-        if np.allclose(head.sum(axis=-1), 1.0, atol=ROW_SUM_TOLERANCE)
-        else ("the rows do not all sum to 1")
-    )
+    sums = "each row sums to 1" if rows_sum_to_1(head) else "the rows do not all sum to 1"
     future = float(np.triu(head, 1).sum())
     ahead = "no weight on what comes later" if future == 0.0 else "weight on what comes later"
     return f"{sums}; {ahead}."

@@ -11,8 +11,9 @@ from matplotlib.patches import Patch
 
 from cllm_lab.corpus.entropies import Plateaus
 from cllm_lab.faults.repairs import Repaired
-from cllm_lab.views.curves import SAME_LEVEL, levels
+from cllm_lab.views.curves import levels
 from cllm_lab.views.picture import REFERENCE_COLOUR, Picture, drawing, stroke
+from cllm_lab.views.thresholds import SAME_LEVEL
 
 # Nothing moved, weights moved, the loss fell: one colour and one hatch each.
 STATES = {"no weight moves": "xxx", "weights move": "///", "below ln V": ""}

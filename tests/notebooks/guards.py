@@ -12,6 +12,7 @@ The time is the manifest's. `Before` names what a person should know, and links 
 manifest says is needed ("nothing" does where none is).
 """
 
+import ast
 import base64
 import json
 import re
@@ -27,6 +28,7 @@ from tests.notebooks.record import (
     KERNELSPEC,
     LANGUAGE_INFO,
     MANIFEST,
+    WIDGET_VIEW,
     Entry,
     Notebook,
     as_text,
@@ -144,6 +146,25 @@ def size(notebook: Notebook) -> Iterator[str]:
         yield f"the file has {given} bytes, more than {LARGEST_FILE_BYTES}"
 
 
+def widgets(notebook: Notebook) -> Iterator[str]:
+    """A widget lives as long as its kernel: the next reader sees "model not found" in its place."""
+    for number, _ in _outputs(notebook, WIDGET_VIEW):
+        yield f"cell {number} has a widget among its outputs"
+
+
+def compared_benches(notebook: Notebook) -> Iterator[str]:
+    """What a bench leaves under its cell comes when its threads have done with it, and is no constant."""
+    benches: set[str] = set()
+    for number, cell in _code_cells(notebook):
+        body = _body(cell)
+        benches |= _made_by_live(body)
+        shown = body[-1] if body else None
+        shows = isinstance(shown, ast.Expr) and _is_bench(shown.value, benches)
+        shows = shows or any(_is_shown_bench(node, benches) for each in body for node in ast.walk(each))
+        if shows and "nbval-ignore-output" not in cell["metadata"].get("tags", []):
+            yield f"cell {number} shows a bench without the tag nbval-ignore-output"
+
+
 def wide_images(notebook: Notebook) -> Iterator[str]:
     """A figure fits the column that it is shown in."""
     for number, image in _outputs(notebook, "image/png"):
@@ -193,6 +214,8 @@ GUARDS: tuple[Callable[[Notebook], Iterator[str]], ...] = (
     cell_ids,
     stray_metadata,
     size,
+    widgets,
+    compared_benches,
     wide_images,
     wordless_figures,
     unstable_outputs,
@@ -279,6 +302,42 @@ def _source(cell: Cell) -> str:
 
 def _code_cells(notebook: Notebook) -> Iterator[tuple[int, Cell]]:
     return ((number, cell) for number, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code")
+
+
+def _body(cell: Cell) -> list[ast.stmt]:
+    """The statements; none where it is no Python, which is for another guard to say."""
+    try:
+        return ast.parse(_source(cell)).body
+    except SyntaxError:
+        return []
+
+
+def _is_live(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in ("lab.live", "live")
+
+
+def _made_by_live(body: list[ast.stmt]) -> set[str]:
+    """The names that are bound to a bench."""
+    return {
+        target.id
+        for statement in body
+        if isinstance(statement, ast.Assign) and _is_live(statement.value)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+
+
+def _is_bench(node: ast.AST, benches: set[str]) -> bool:
+    return _is_live(node) or (isinstance(node, ast.Name) and node.id in benches)
+
+
+def _is_shown_bench(node: ast.AST, benches: set[str]) -> bool:
+    """A call of display with a bench."""
+    return (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] == "display"
+        and any(_is_bench(argument, benches) for argument in node.args)
+    )
 
 
 def _outputs(notebook: Notebook, kind: str) -> Iterator[tuple[int, str]]:

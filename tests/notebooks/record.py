@@ -100,7 +100,8 @@ def normalise(notebook: Notebook, slug: str, entries: Iterable[Entry]) -> Notebo
             executed += 1
             ran = cell["execution_count"] is not None
             tidy["execution_count"] = executed if ran else None
-            tidy["outputs"] = [_tidy_output(output, executed) for output in cell["outputs"]]
+            outputs = (_tidy_output(output, executed) for output in cell["outputs"])
+            tidy["outputs"] = [output for output in outputs if output is not None]
         cells.append(tidy)
     metadata = {"kernelspec": dict(KERNELSPEC), "language_info": dict(LANGUAGE_INFO)}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -114,13 +115,16 @@ def _relink(source: str, files: Mapping[str, str]) -> str:
     return NOTEBOOK_LINK.sub(current, source)
 
 
-def _tidy_output(output: Mapping[str, Any], executed: int) -> dict[str, Any]:
+def _tidy_output(output: Mapping[str, Any], executed: int) -> dict[str, Any] | None:
+    """The output as it is written; None for a widget, which names a model of a kernel that is gone.
+
+    JupyterLab shows "model not found" in its place, and its words are a repr of Python.
+    """
+    if WIDGET_VIEW in output.get("data", {}):
+        return None
     tidy = {key: value for key, value in output.items() if key != "transient"}
     if "execution_count" in tidy:
         tidy["execution_count"] = executed
-    if "data" in tidy:
-        # A widget's view names a model of the kernel that is gone.
-        tidy["data"] = {kind: value for kind, value in tidy["data"].items() if kind != WIDGET_VIEW}
     if "traceback" in tidy:
         # The frames carry the paths of the machine.
         tidy["traceback"] = [f"{tidy['ename']}: {tidy['evalue']}"]

@@ -34,6 +34,11 @@ def display(**data: str) -> dict:
     }
 
 
+def widget() -> dict:
+    data = {"text/plain": "Bench()", "application/vnd.jupyter.widget-view+json": {"model_id": "a1"}}
+    return {"output_type": "display_data", "metadata": {}, "data": data}
+
+
 def error() -> dict:
     return {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["ValueError: no"]}
 
@@ -110,6 +115,18 @@ FAULTS = [
         "['execution']",
     ),
     (guards.size, with_cell(1, outputs=[stream("x" * 300_000)]), "more than 300000"),
+    (guards.widgets, with_cell(1, outputs=[widget()]), "cell 1 has a widget among its outputs"),
+    (guards.compared_benches, with_cell(1, source="bench = lab.live()\nbench"), "cell 1 shows a bench"),
+    (guards.compared_benches, with_cell(1, source="lab.live(trainer, epochs=3)"), "cell 1 shows a bench"),
+    (guards.compared_benches, with_cell(1, source="display(lab.live())\nx = 1"), "cell 1 shows a bench"),
+    (
+        guards.compared_benches,
+        lambda notebook: [
+            with_cell(1, source="bench = lab.live()")(notebook),
+            with_cell(2, source="if True:\n    IPython.display.display(bench)")(notebook),
+        ],
+        "cell 2 shows a bench without the tag nbval-ignore-output",
+    ),
     (guards.wide_images, with_cell(1, outputs=[display(image_png=png(1001))]), "1001 pixels"),
     (guards.wordless_figures, with_cell(1, outputs=[display(image_png=png(9))]), "cell 1 shows a figure"),
     (
@@ -161,6 +178,23 @@ def test_each_guard_sees_its_fault(
 
 def test_every_guard_is_tried() -> None:
     assert {guard for guard, _, _ in FAULTS} == set(guards.GUARDS)
+
+
+@pytest.mark.parametrize(
+    ("source", "tags"),
+    [
+        ("bench = lab.live()\nbench", ["nbval-ignore-output"]),
+        ("bench = lab.live()\nbench.run(steps=3)", []),
+        ("bench = lab.live()\nbench.picture()", []),
+        ("bench = lab.live()\nprint(bench)", []),
+        ("bench = lab.live()\n%matplotlib inline", []),
+        ("bench", []),
+    ],
+)
+def test_only_a_bench_that_is_shown_asks_for_the_tag(source: str, tags: list[str]) -> None:
+    notebook = sound()
+    with_cell(1, source=source, metadata={"tags": tags})(notebook)
+    assert list(guards.compared_benches(notebook)) == []
 
 
 def respelt(old: str, new: str) -> Callable[[Notebook], None]:

@@ -106,18 +106,45 @@ def test_a_cell_that_did_not_run_does_not_look_as_if_it_had() -> None:
     assert normalise(as_saved_by_a_person(code("1")), "sums", [])["cells"][0]["execution_count"] is None
 
 
-def test_a_dead_widget_leaves_its_words() -> None:
-    data = {
-        "text/plain": "IntSlider(value=3)",
-        "application/vnd.jupyter.widget-view+json": {"model_id": "a1"},
-    }
-    output = {"output_type": "display_data", "metadata": {}, "data": data, "transient": {"display_id": "b2"}}
-    (tidy,) = normalise(as_saved_by_a_person(code("x", outputs=[output])), "sums", [])["cells"][0]["outputs"]
-    assert tidy == {
+WIDGET = {
+    "text/plain": "IntSlider(value=3)",
+    "application/vnd.jupyter.widget-view+json": {"model_id": "a1"},
+}
+
+
+@pytest.mark.parametrize("kind", ["display_data", "execute_result"])
+def test_a_dead_widget_goes_and_what_stands_beside_it_stays(kind: str) -> None:
+    count = {"execution_count": 4} if kind == "execute_result" else {}
+    widget = {"output_type": kind, "metadata": {}, "data": WIDGET, **count}
+    picture = {"text/plain": "picture", "image/png": "aGE="}
+    beside = {
         "output_type": "display_data",
         "metadata": {},
-        "data": {"text/plain": "IntSlider(value=3)"},
+        "data": picture,
+        "transient": {"display_id": "b2"},
     }
+    said = {"output_type": "stream", "name": "stdout", "text": "words"}
+    saved = as_saved_by_a_person(code("x", outputs=[widget, beside, said], execution_count=4))
+    notebook = normalise(saved, "sums", [])
+    assert notebook["cells"][0]["outputs"] == [
+        {"output_type": "display_data", "metadata": {}, "data": picture},
+        said,
+    ]
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+
+
+def test_recording_leaves_a_picture_that_was_sent_later_and_no_widget(tmp_path: Path) -> None:
+    shown = (
+        "import ipywidgets\nfrom IPython.display import display\n"
+        "box = ipywidgets.VBox()\ndisplay(box)\nhandle = display('nothing yet', display_id=True)"
+    )
+    path = written(tmp_path, code(shown), code("handle.update('the last picture')"))
+    record(ENTRY, tmp_path, [ENTRY])
+    notebook = json.loads(path.read_text())
+    (output,) = notebook["cells"][0]["outputs"]
+    assert output["data"] == {"text/plain": ["'the last picture'"]}
+    assert notebook["cells"][1]["outputs"] == []
+    assert "widgets" not in notebook["metadata"]
 
 
 def test_links_follow_a_renumbered_notebook() -> None:

@@ -13,6 +13,8 @@ UNFALLEN = 0.01
 NEAR_UNIFORM = 0.01
 # Relative: what finite differences in float64 leave between a right formula and its measured gradient.
 SMALL_ERROR = 1e-6
+# Seconds: where a wait begins to be felt.
+FELT = 0.1
 
 
 def pinned(losses: list[float]) -> bool:
@@ -29,3 +31,11 @@ def unseen(m: Measurements, what: str) -> Judgement:
     """For statements on the original's own program: they need its sources, which this library does not have."""
     verdict = NOT_HERE if m["c_sources"] == 0 else PENDING
     return verdict, f"{what} can be seen in its C sources alone; {m['c_sources']} of those are here"
+
+
+def quoted_cache(m: Measurements) -> str:
+    """What is quoted of the time that the original's cache of primes takes."""
+    optimised, as_built = m["original_cache_seconds"]
+    return (
+        f"of the original's cache, {optimised} s are quoted with optimisation and {as_built} s as it is built"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cllm_lab.ledger.claim import CONFIRMED, REFUTED, Book, Judgement, Measurements, shown, weighed, within
 from cllm_lab.ledger.claims.common import (
+    FELT,
     NEAR_UNIFORM,
     PRINTED,
     SMALL_ERROR,
@@ -11,6 +12,7 @@ from cllm_lab.ledger.claims.common import (
     UNFALLEN,
     arm,
     pinned,
+    quoted_cache,
     unseen,
 )
 
@@ -238,22 +240,27 @@ def _cache_memory(m: Measurements) -> Judgement:
 
 @BOOK.claim("root cause 5, startup", "pre-calculating the primes makes the start slow", "startup-times")
 def _cache_slows_startup(m: Measurements) -> Judgement:
-    # A tenth of a second is where a wait begins to be felt.
-    return weighed(m["cache_seconds"] > 0.1), f"the cache takes {m['cache_seconds']:.2f} s"
+    original = m["original_cache_seconds"]
+    return weighed(min(original) > FELT, m["cache_seconds"] > FELT), (
+        f"{quoted_cache(m)}; here the same {m['entries']:,} entries take {m['cache_seconds']:.3f} s: what is "
+        "slow is how it is calculated, not that it is calculated beforehand"
+    )
 
 
 @BOOK.claim("startup", "idle threads are an overhead without benefit", "startup-times")
 def _idle_threads(m: Measurements) -> Judgement:
-    return weighed(
-        m["idle_threads_seconds"] > 0.1
-    ), f"three idle threads cost {m['idle_threads_seconds']:.3f} s"
+    return weighed(m["idle_threads_seconds"] > FELT, m["idle_threads_work_ratio"] > 1.1), (
+        f"three idle threads take {m['idle_threads_seconds']:.4f} s to make, and other work takes "
+        f"{m['idle_threads_work_ratio']:.2f} times as long beside them"
+    )
 
 
 @BOOK.claim("UI", "the training thread blocks the interface", "live-bench")
 def _training_blocks_ui(m: Measurements) -> Judgement:
-    return weighed(m["longest_freeze_blocking_seconds"] > 1.0), (
-        f"longest freeze {m['longest_freeze_blocking_seconds']:.1f} s with training in the interface's own "
-        "thread"
+    own, other = m["longest_freeze_blocking_seconds"], m["longest_freeze_seconds"]
+    return weighed(own > 1.0, other > 1.0), (
+        f"an epoch of {m['parameters'] / 1e6:.0f} M parameters in the interface's own thread holds a button up for "
+        f"{own:.1f} s of its {m['cell_seconds']:.1f} s; in a thread of its own, for {other:.2f} s at most"
     )
 
 
@@ -356,14 +363,25 @@ def _generation_improves(m: Measurements) -> Judgement:
 
 @BOOK.claim("expected outcomes", "startup falls from about 5 s to about 1 s", "startup-times")
 def _startup_times(m: Measurements) -> Judgement:
-    return weighed(within(m["before_seconds"], 4.0, 6.0), within(m["after_seconds"], 0.0, 1.5)), (
-        f"{m['before_seconds']:.1f} s with the cache, {m['after_seconds']:.1f} s without"
+    optimised, as_built = m["original_cache_seconds"]
+    return weighed(
+        within(optimised, 4.0, 6.0),
+        within(as_built, 4.0, 6.0),
+        within(m["after_seconds"], 0.0, 1.5),
+        m["before_seconds"] - m["after_seconds"] > FELT,
+    ), (
+        f"{quoted_cache(m)}; here a bench opens {m['after_seconds']:.2f} s after Python was started, "
+        f"{m['before_seconds']:.2f} s with the cache made beforehand"
     )
 
 
 @BOOK.claim("expected outcomes", "the interface stays responsive during training", "live-bench")
 def _ui_responsive(m: Measurements) -> Judgement:
-    return weighed(m["longest_freeze_seconds"] < 0.5), f"longest freeze {m['longest_freeze_seconds']:.2f} s"
+    return weighed(m["longest_freeze_seconds"] < 0.5), (
+        f"while the bench here trains {m['parameters'] / 1e6:.0f} M parameters, 1 + 1 is answered in "
+        f"{m['answer_seconds']:.3f} s, and no answer and no button takes longer than "
+        f"{m['longest_freeze_seconds']:.2f} s"
+    )
 
 
 @BOOK.claim("crystalline", "the crystalline algorithms are not used in training", "original-program")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cllm_lab.ledger.claim import CONFIRMED, REFUTED, Book, Judgement, Measurements, shown, weighed, within
-from cllm_lab.ledger.claims.common import PRINTED, SMALL_ERROR, UNFALLEN, arm, pinned
+from cllm_lab.ledger.claims.common import FELT, PRINTED, SMALL_ERROR, UNFALLEN, arm, pinned, quoted_cache
 
 BOOK = Book("001")
 
@@ -82,17 +82,26 @@ def _five_thousand_gradients(m: Measurements) -> Judgement:
 
 @BOOK.claim("solution 3", "before: 23,094 primes and about 5 s at startup", "startup-times")
 def _before_about_five_seconds(m: Measurements) -> Judgement:
-    return weighed(within(m["before_seconds"], 4.0, 6.0)), f"{m['before_seconds']:.1f} s"
+    optimised, as_built = m["original_cache_seconds"]
+    return weighed(m["entries"] == 23_094, within(optimised, 4.0, 6.0), within(as_built, 4.0, 6.0)), (
+        f"{m['entries']:,} entries by its rules; {quoted_cache(m)}"
+    )
 
 
 @BOOK.claim("solution 3", "after: the cache is made when it is needed, about 1 s at startup", "startup-times")
 def _after_about_one_second(m: Measurements) -> Judgement:
-    return weighed(within(m["after_seconds"], 0.0, 1.5)), f"{m['after_seconds']:.1f} s"
+    later = m["original_makes_it_later"]
+    return weighed(later, within(m["after_seconds"], 0.0, 1.5)), (
+        f"of the original it is quoted that {'something' if later else 'nothing'} makes the cache later; with one made "
+        f"at its first use, a bench opens here {m['after_seconds']:.2f} s after Python was started"
+    )
 
 
 @BOOK.claim("success criteria", "startup takes less than 2 s", "startup-times")
 def _startup_under_two_seconds(m: Measurements) -> Judgement:
-    return weighed(m["after_seconds"] < 2.0), f"{m['after_seconds']:.1f} s"
+    return weighed(m["after_seconds"] < 2.0), (
+        f"here a bench opens {m['after_seconds']:.2f} s after Python was started"
+    )
 
 
 @BOOK.claim(
@@ -281,7 +290,7 @@ def _reduction_speedup(m: Measurements) -> Judgement:
 
 @BOOK.claim("key learnings", "the lattice cache slowed the start", "startup-times")
 def _cache_slowed_the_start(m: Measurements) -> Judgement:
-    return weighed(m["cache_seconds"] > 0.1), f"the cache takes {m['cache_seconds']:.2f} s"
+    return weighed(min(m["original_cache_seconds"]) > FELT), quoted_cache(m)
 
 
 @BOOK.claim("summary", "the model should now learn properly", "zero-weights")

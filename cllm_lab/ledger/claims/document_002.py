@@ -64,7 +64,14 @@ def _optimizer_updates_all(m: Measurements) -> Judgement:
 
 @BOOK.claim("progress, issue 4", "the key 'i' no longer interferes", "live-bench")
 def _hotkey(m: Measurements) -> Judgement:
-    return weighed(not m["hotkey_stolen"]), f"the key reaches the text field: {not m['hotkey_stolen']}"
+    if m["hotkey_stolen"] is None:
+        return NOT_HERE, "a browser was not here when the bench was measured"
+    on_a_button, on_a_cell = m["commands_on_a_button"], m["commands_on_a_cell"]
+    return weighed(not m["hotkey_stolen"], not on_a_button), (
+        f"in JupyterLab, of what is typed into the {m['fields']} fields of the bench here "
+        f"{'some' if m['hotkey_stolen'] else 'nothing'} is taken for a command; typed twice while a button has the "
+        f"focus, the key runs {on_a_button[0] if on_a_button else 'nothing'}, and on a cell {on_a_cell[0]}"
+    )
 
 
 @BOOK.claim("current problem", "9.2103, different from before, but constant", "zero-weights")

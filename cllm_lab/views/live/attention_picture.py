@@ -5,24 +5,27 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from cllm_lab.views.live.chart_frame import FONT, HEIGHT, WIDTH
 from cllm_lab.views.live.style import escaped
+from cllm_lab.views.thresholds import ROW_SUM_TOLERANCE, rows_sum_to_1
 
-WIDTH: Final = 480.0
-MOST_IN_A_ROW: Final = 4
+LEFT: Final = 4.0
 GAP: Final = 10.0
+# Room above all maps, above each one, and under all of them.
+TOP: Final = 20.0
 TITLE: Final = 18.0
 BELOW: Final = 52.0
-LARGEST_MAP: Final = 220.0
-FONT: Final = 13
+# On a map smaller than this, a head is named by its number alone.
+NAMED_MAP: Final = 55.0
 # Hovering names a row; with more rows than this, a head is named alone.
 MOST_ROW_TOOLTIPS: Final = 512
-ROW_SUM_TOLERANCE: Final = 1e-4
 # A head looks mostly, or notably, at a place that has this part of its weight or more; it spreads it evenly where the
 # entropy of its rows is on average this part, or more, of what even rows have.
 MOSTLY: Final = 0.5
@@ -30,7 +33,9 @@ NOTABLY: Final = 0.25
 EVENLY: Final = 0.97
 
 # The palette of the picture: exactly 0, colours for what is above it, then what no softmax leaves.
-ZERO, OUTSIDE, NOT_FINITE, N_COLOURS = 0, 254, 255, 253
+# No more colours than an eye tells apart: each map carries its palette along.
+N_COLOURS: Final = 125
+ZERO, OUTSIDE, NOT_FINITE = 0, N_COLOURS + 1, N_COLOURS + 2
 # From dark blue over green to yellow, ever lighter, so that it can be read without colour too.
 ANCHORS: Final = (
     (68, 1, 84),
@@ -64,38 +69,50 @@ def attention_chart(weights: ArrayLike, tokens: Sequence[str], layer: int) -> st
     if len(tokens) != T:
         raise ValueError(f"tokens must be the {T} tokens of the weights; got {len(tokens)}")
     colours = _colours(maps)
-    across = min(n_heads, MOST_IN_A_ROW)
-    down = -(-n_heads // across)
-    side = min(LARGEST_MAP, (WIDTH - (across - 1) * GAP) / across)
-    top = TITLE + 2.0
-    height = top + down * (side + TITLE + GAP) + BELOW
-    parts = [f'<text x="0" y="14">attention of layer {layer}: who looks (row) at whom (column)</text>']
+    described = [_describe_head(head) for head in maps]
+    across, side = _arrangement(n_heads)
+    parts = [f'<text x="{LEFT:g}" y="14">attention of layer {layer}: who looks (row) at whom (column)</text>']
     for h, head in enumerate(maps):
-        x = (h % across) * (side + GAP)
-        y = top + (h // across) * (side + TITLE + GAP) + TITLE
-        parts.append(f'<text x="{x:.1f}" y="{y - 5.0:.1f}">head {h}</text>')
-        parts.append(_image(colours[h], x, y, side, side))
-        parts += _tooltips(head, tokens, h, x, y, side, rows=n_heads * T <= MOST_ROW_TOOLTIPS)
-    parts += _colour_bar(height - BELOW + 4.0, set(np.unique(colours).tolist()))
-    words = describe_attention(maps, layer)
+        x = LEFT + (h % across) * (side + GAP)
+        y = TOP + (h // across) * (side + TITLE + GAP) + TITLE
+        name = f"head {h}" if side >= NAMED_MAP else str(h)
+        parts.append(f'<text x="{x:.1f}" y="{y - 5.0:.1f}">{name}</text>')
+        parts.append(_image(_png(colours[h]), x, y, side, side))
+        tips = (
+            _row_tips(head, tokens, h) if n_heads * T <= MOST_ROW_TOOLTIPS else [f"head {h}: {described[h]}"]
+        )
+        parts.append(_tooltips(tips, x, y, side))
+    below = TOP + -(-n_heads // across) * (side + TITLE + GAP)
+    parts += _colour_bar(below + 4.0, set(np.unique(colours).tolist()))
     return (
-        f'<svg class="cllm-chart" viewBox="0 0 {WIDTH:g} {height:.1f}" width="100%" font-size="{FONT}" role="img" '
-        f'aria-label="{escaped(words)}" xmlns="http://www.w3.org/2000/svg">'
-        f'<rect class="ground" width="{WIDTH:g}" height="{height:.1f}" fill="none"/>{"".join(parts)}</svg>'
+        f'<svg class="cllm-chart" viewBox="0 0 {WIDTH} {HEIGHT}" width="100%" font-size="{FONT:g}" role="img" '
+        f'aria-label="{escaped(_in_words(described, T, layer))}" xmlns="http://www.w3.org/2000/svg">'
+        f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" fill="none"/>{"".join(parts)}</svg>'
     )
 
 
-def describe_attention(weights: Array, layer: int) -> str:
-    """What the maps (H, T, T) show, in words; heads that are alike stand together."""
+def _arrangement(n_heads: int) -> tuple[int, float]:
+    """How many maps stand side by side, and their side, so that all are as large as fits into the picture."""
+    room = HEIGHT - TOP - BELOW
+
+    def side(across: int) -> float:
+        down = -(-n_heads // across)
+        return min((WIDTH - 2.0 * LEFT - (across - 1) * GAP) / across, room / down - TITLE - GAP)
+
+    across = max(range(1, n_heads + 1), key=side)
+    return across, side(across)
+
+
+def _in_words(described: Sequence[str], T: int, layer: int) -> str:
+    """What the maps show; heads that are alike stand together."""
     alike: dict[str, list[str]] = {}
-    for h, head in enumerate(weights):
-        alike.setdefault(_describe_head(head), []).append(str(h))
+    for h, words in enumerate(described):
+        alike.setdefault(words, []).append(str(h))
     sentences = [
         f"{'heads' if len(group) > 1 else 'head'} {', '.join(group)}: {words}."
         for words, group in alike.items()
     ]
-    n_heads, T, _ = weights.shape
-    heads = "1 head" if n_heads == 1 else f"{n_heads} heads"
+    heads = "1 head" if len(described) == 1 else f"{len(described)} heads"
     return f"Attention of layer {layer}, {heads}, {T} tokens. " + " ".join(sentences)
 
 
@@ -109,7 +126,7 @@ def _describe_head(head: Array) -> str:
     words = _where_it_looks(head) if T > 1 else "one token, which can only look at itself"
     if later.any():
         words += f"; {later.sum() / head.sum():.0%} of its weight is on later tokens"
-    if not np.allclose(head.sum(axis=1), 1.0, atol=ROW_SUM_TOLERANCE):
+    if not rows_sum_to_1(head):
         words += "; its rows do not all sum to 1"
     return words
 
@@ -165,34 +182,46 @@ def _palette() -> list[int]:
 PALETTE: Final = _palette()
 
 
-def _image(colours: NDArray[np.uint8], x: float, y: float, width: float, height: float) -> str:
+def _png(colours: NDArray[np.uint8]) -> str:
+    """A picture in the palette, as the address of its data."""
     picture = Image.fromarray(colours, mode="P")
     picture.putpalette(PALETTE)
     file = io.BytesIO()
     picture.save(file, format="PNG")
-    data = base64.b64encode(file.getvalue()).decode("ascii")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+@cache
+def _ramp() -> str:
+    return _png(np.arange(1, N_COLOURS + 1, dtype=np.uint8)[None, :])
+
+
+@cache
+def _swatch(colour: int) -> str:
+    return _png(np.full((1, 1), colour, np.uint8))
+
+
+def _image(address: str, x: float, y: float, width: float, height: float) -> str:
     return (
         f'<image x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none" '
-        f'style="image-rendering: pixelated" href="data:image/png;base64,{data}"/>'
+        f'href="{address}"/>'
     )
 
 
-def _tooltips(
-    head: Array, tokens: Sequence[str], h: int, x: float, y: float, side: float, rows: bool
-) -> list[str]:
-    """Areas over a map that say, under the pointer, at what a row looks most."""
-    if not rows:
-        return [_hover(x, y, side, side, f"head {h}: {_describe_head(head)}")]
-    tall = side / len(head)
+def _tooltips(tips: Sequence[str], x: float, y: float, side: float) -> str:
+    """Areas over a map, one under the other, each with words for whoever points at it."""
+    tall = side / len(tips)
+    areas = "".join(
+        f'<path d="M0 {i * tall:.1f}h{side:.0f}v{tall:.1f}H0z"><title>{escaped(tip)}</title></path>'
+        for i, tip in enumerate(tips)
+    )
+    return f'<g class="hover" fill="none" transform="translate({x:.1f} {y:.1f})">{areas}</g>'
+
+
+def _row_tips(head: Array, tokens: Sequence[str], h: int) -> list[str]:
+    """At what each row looks most."""
     return [
-        _hover(
-            x,
-            y + i * tall,
-            side,
-            tall,
-            f"head {h}, {tokens[i]!r} ({i}) looks most at {_favourite(row, tokens)}",
-        )
-        for i, row in enumerate(head)
+        f"head {h}, {tokens[i]!r} ({i}) looks most at {_favourite(row, tokens)}" for i, row in enumerate(head)
     ]
 
 
@@ -203,23 +232,17 @@ def _favourite(row: Array, tokens: Sequence[str]) -> str:
     return f"{tokens[j]!r} ({j}): {row[j]:.2f}"
 
 
-def _hover(x: float, y: float, width: float, height: float, words: str) -> str:
-    area = f'x="{x:.1f}" y="{y:.2f}" width="{width:.1f}" height="{height:.2f}"'
-    return f'<rect class="hover" fill="none" {area}><title>{escaped(words)}</title></rect>'
-
-
 def _colour_bar(y: float, used: set[int]) -> list[str]:
     """What the colours mean; of those outside the scale, the ones that were used."""
-    left, width = 52.0, 260.0
-    ramp = np.arange(1, N_COLOURS + 1, dtype=np.uint8)[None, :]
-    parts = [f'<text x="0" y="{y + 10.0:.1f}">weight</text>', _image(ramp, left, y, width, 11.0)]
+    left, width = 56.0, 260.0
+    parts = [f'<text x="{LEFT:g}" y="{y + 10.0:.1f}">weight</text>', _image(_ramp(), left, y, width, 11.0)]
     for weight in (0.01, 0.1, 0.25, 0.5, 1.0):
         x = left + width * weight**0.5
         parts.append(f'<text x="{x:.1f}" y="{y + 24.0:.1f}" text-anchor="middle">{weight:g}</text>')
     x = left
     for colour, words in ((ZERO, "exactly 0"), (OUTSIDE, "outside 0 to 1"), (NOT_FINITE, "not finite")):
         if colour in used:
-            parts.append(_image(np.full((1, 1), colour, np.uint8), x, y + 31.0, 12.0, 11.0))
+            parts.append(_image(_swatch(colour), x, y + 31.0, 12.0, 11.0))
             parts.append(f'<text x="{x + 17.0:.1f}" y="{y + 41.0:.1f}">{words}</text>')
             x += 36.0 + 7.8 * len(words)
     return parts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from cllm_lab.views.picture import Picture
 
 # Seconds between two drawings.
-INTERVAL = 0.15
+INTERVAL = 0.17
 # Seconds without a press after which a paused run leaves its picture.
 QUIET = 1.0
 
@@ -147,7 +148,7 @@ class Bench(widgets.VBox):
         """Stops the run, waits for the last picture, and takes the widgets away."""
         self.runner.close()
         self.wait()
-        for widget in self._controls.all():
+        for widget in _inside(self):
             widget.close()
         super().close()
 
@@ -167,12 +168,22 @@ class Bench(widgets.VBox):
             if not self.runner.busy and self._pictured == self._place():
                 self._draw()
                 return
-            self._drawer = threading.Thread(target=self._keep_drawing, name="cllm_lab drawing", daemon=True)
+            self._drawer = threading.Thread(
+                target=copy_context().run, args=(self._keep_drawing,), name="cllm_lab drawing", daemon=True
+            )
             self._drawer.start()
 
     # Pictures.
 
     def _keep_drawing(self) -> None:
+        try:
+            self._draw_to_the_end()
+        # Nobody sees what a thread raises: it belongs on the bench, and the next press draws again.
+        except Exception as broken:
+            self._say(f"The picture could not be drawn: {type(broken).__name__}: {broken}", is_error=True)
+            self._drawer = None
+
+    def _draw_to_the_end(self) -> None:
         """Draws until the run has nothing left to do and what came of it is on the bench."""
         while True:
             self._has_news.clear()
@@ -210,7 +221,7 @@ class Bench(widgets.VBox):
     def _draw_curves(self, frame: Frame) -> None:
         """Only what changed is sent."""
         controls, ghost, marks = self._controls, frame.ghost, frame.marks
-        drawn = (frame.step, ghost, marks, frame.optimizer, frame.plateaus)
+        drawn = (self._place(), ghost, marks, frame.optimizer, frame.plateaus)
         if drawn != self._drawn:
             band = record_band(texts.family(frame))
             controls.loss.value = loss_chart(frame.curves, ghost, texts.levels(frame), marks)
@@ -228,10 +239,12 @@ class Bench(widgets.VBox):
         return attention_chart(glance.attention, glance.tokens, glance.layer)
 
     def picture(self) -> Picture:
-        """The curves as they are now, as a matplotlib picture."""
+        """The curves as they are now, as a matplotlib picture. Raises ValueError before the first step."""
+        return self._picture_of(self.runner.frame())
+
+    def _picture_of(self, frame: Frame) -> Picture:
         from cllm_lab.views.live.still import still_picture
 
-        frame = self.runner.frame()
         band = record_band(texts.family(frame))
         return still_picture(
             frame.curves, frame.ghost, frame.plateaus, band, frame.marks, self._caption(frame)
@@ -249,10 +262,12 @@ class Bench(widgets.VBox):
     def _leave_picture(self) -> None:
         """The picture that stays in the notebook when no kernel is there any more."""
         self._pictured = self._place()
-        if self._handles and self.runner.frame().step > 0:
-            picture = self.picture()
+        frame = self.runner.frame()
+        if self._handles and frame.curves.loss:
+            picture = self._picture_of(frame)
+            data = {"image/png": picture.png(), "text/plain": picture.words}
             for handle in self._handles:
-                handle.update(picture)
+                handle.update(data, raw=True, metadata={"image/png": {"alt": picture.words}})
 
     def _ipython_display_(self) -> None:
         from IPython.display import Markdown, display
@@ -417,3 +432,10 @@ class Bench(widgets.VBox):
         else:
             names = ", ".join(path.name for path in saved)
             self._controls.saved.value = texts.notice(f"Saved {names} beside the notebook.")
+
+
+def _inside(box: widgets.Widget) -> Iterator[widgets.Widget]:
+    """Every widget in a box, and in the boxes in it."""
+    for widget in getattr(box, "children", ()):
+        yield from _inside(widget)
+        yield widget

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ipywidgets as widgets
+import traitlets
 
 from cllm_lab.training.config import OPTIMIZERS, SCHEDULES
 
@@ -49,11 +50,21 @@ def _named(widget: Any, name: str) -> Any:
     return widget
 
 
-def _row(*children: widgets.Widget) -> widgets.HBox:
+def _row(name: str, *children: widgets.Widget, align: str = "center") -> widgets.HBox:
     row = widgets.HBox(children)
     row.layout.flex_flow = "row wrap"
-    row.layout.align_items = "center"
-    return row
+    row.layout.align_items = align
+    return _named(row, name)
+
+
+def _column(name: str, *children: widgets.Widget) -> widgets.VBox:
+    return _named(widgets.VBox(children), name)
+
+
+def _heading(text: str) -> widgets.HTML:
+    made = widgets.HTML(f'<div class="cllm-heading">{text}</div>')
+    made.layout.margin = "0"
+    return made
 
 
 @dataclass
@@ -88,9 +99,9 @@ class Controls:
         self.learning_rate = _field(widgets.FloatText, "learning-rate", "learning rate", "190px", step=None)
         self.halve = _button("halve", "÷ 2", "Half the learning rate")
         self.double = _button("double", "× 2", "Twice the learning rate")
-        self.clips = _named(widgets.Checkbox(description="clip gradients to norm", indent=False), "clips")
+        self.clips = _named(widgets.Checkbox(description="clip gradients to", indent=False), "clips")
         self.clips.layout.width = "auto"
-        self.clip_norm = _field(widgets.FloatText, "clip-norm", "", "80px", step=None)
+        self.clip_norm = _field(widgets.FloatText, "clip-norm", "norm", "120px", step=None, value=1.0)
         self.clip_norm.tooltip = "Largest norm of the gradient"
         self.optimizer = _choice("optimizer", "optimizer", OPTIMIZERS)
         self.schedule = _choice("schedule", "schedule", SCHEDULES)
@@ -99,9 +110,9 @@ class Controls:
             widgets.Combobox,
             "fault",
             "fault",
-            "min(100%, 460px)",
+            "auto",
             options=list(self.faults),
-            placeholder=f"type to search the {len(self.faults)} faults of the catalogue",
+            placeholder=f"type to search {len(self.faults)} faults",
         )
         self.switch_on = _button("switch-on", "Switch on", "Put this fault into the machine", "plug")
         self.fault_note = _html("fault-note")
@@ -121,52 +132,83 @@ class Controls:
         self.save_checkpoint = _button("save-checkpoint", "Checkpoint", "To go on with lab.Trainer.load")
         self.save_console = _button("save-console", "Console (text)", "The latest lines of the console")
         self.write_down = _button("write-down", "As Python", "The run as lines that repeat it, bit for bit")
-        self.recipe = _field(widgets.Textarea, "recipe", "", "min(100%, 900px)")
-        self.recipe.layout.height = "150px"
+        self.recipe = _field(widgets.Textarea, "recipe", "the run as Python", "min(100%, 900px)")
+        self.recipe.layout.height = "190px"
         self.recipe.placeholder = "Press As Python: the run, as lines to copy, seed and every change included"
         self.saved = _html("saved")
+        # Not a widgets.Tab: Notebook takes the arrow keys for itself, so that its tabs cannot be changed by keyboard.
+        self.panel_choice = _choice("panel-choice", "", PANELS)
         self.panels = _named(
-            widgets.Tab(
+            widgets.Stack(
                 children=[
                     self.phases,
                     self.text,
                     self.console,
-                    widgets.VBox([self.corpus, self.size, _row(self.seed, self.held_out, self.new_run)]),
-                    widgets.VBox(
-                        [
-                            _row(
-                                self.file_name,
-                                self.save_history,
-                                self.save_picture,
-                                self.save_checkpoint,
-                                self.save_console,
-                            ),
-                            self.saved,
-                            self.write_down,
-                            self.recipe,
-                        ]
+                    _column(
+                        "panel",
+                        self.corpus,
+                        self.size,
+                        _row("toolbar", self.seed, self.held_out, self.new_run),
+                    ),
+                    _column(
+                        "panel",
+                        _row(
+                            "line",
+                            self.file_name,
+                            self.save_history,
+                            self.save_picture,
+                            self.save_checkpoint,
+                            self.save_console,
+                        ),
+                        self.saved,
+                        _row("line", self.write_down),
+                        self.recipe,
                     ),
                 ],
                 titles=PANELS,
+                selected_index=0,
             ),
             "panels",
         )
+        traitlets.link((self.panel_choice, "index"), (self.panels, "selected_index"))
 
     def rows(self) -> Iterable[widgets.Widget]:
         """The bench from top to bottom."""
         return (
             self.style,
             _row(
-                self.start, self.pause, self.step, self.phase, self.stop, self.reset, self.epochs, self.speed
+                "toolbar",
+                _row("buttons", self.start, self.pause, self.step, self.phase, self.stop, self.reset),
+                self.speed,
+                self.epochs,
             ),
-            self.status,
+            _row("status-row", self.status, self.notice),
             self.words,
-            self.notice,
-            _named(widgets.HBox([self.loss, self.norms, self.update, self.attention]), "charts"),
-            _row(self.learning_rate, self.halve, self.double, self.clips, self.clip_norm),
-            _row(self.optimizer, self.schedule),
-            _row(self.fault, self.switch_on),
+            _row(
+                "main",
+                _named(widgets.GridBox([self.loss, self.norms, self.update, self.attention]), "charts"),
+                _row("knobs", self._settings(), self._faults(), align="flex-start"),
+                align="flex-start",
+            ),
+            self.panel_choice,
+            self.panels,
+        )
+
+    def _settings(self) -> widgets.VBox:
+        return _column(
+            "group",
+            _heading("Change while it runs"),
+            _row("line", self.learning_rate, self.halve, self.double),
+            _row("line", self.clips, self.clip_norm),
+            self.optimizer,
+            self.schedule,
+        )
+
+    def _faults(self) -> widgets.VBox:
+        return _column(
+            "group",
+            _heading("Break it"),
+            _row("line", self.fault, self.switch_on),
             self.fault_note,
             self.fault_list,
-            self.panels,
         )

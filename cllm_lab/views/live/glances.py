@@ -14,7 +14,7 @@ from cllm_lab.model.parameters import Array
 from cllm_lab.training.generation import generated_tokens
 
 # At most this share of the time goes into looking, so that training is hardly slower for it.
-SHARE = 0.08
+SHARE = 0.05
 ATTENTION_EVERY = 1.0
 TEXT_EVERY = 4.0
 MOST_POSITIONS = 32
@@ -86,12 +86,15 @@ class Glances:
 
     def _begin_text(self) -> None:
         prompt = self._words[0]
-        seed = self._trainer.steps_done
-        self._pieces = generated_tokens(
-            self._trainer.model, self._trainer.corpus, prompt, TEXT_TOKENS, temperature=0.8, seed=seed
-        )
+        step = self._trainer.steps_done
+        try:
+            self._pieces = generated_tokens(
+                self._trainer.model, self._trainer.corpus, prompt, TEXT_TOKENS, temperature=0.8, seed=step
+            )
+        except ValueError as refused:  # a first word that cannot be read again, in somebody's own corpus
+            self._set(text=f"no text: {refused}", text_step=step)
         self._draft = prompt
-        self._draft_step = self._trainer.steps_done
+        self._draft_step = step
 
     @np.errstate(all="ignore")
     def _write_on(self) -> None:

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +49,7 @@ class Frame:
 
     ``faults``: those in the machine, or that will be in it when the run begins; ``waiting``: those wanted that need
     a reset or a new run; ``lingering``: those no longer wanted that left their weights or their tokens behind.
-    ``begins_trained``: whether a reset goes back to a trainer that had steps done when it was given.
+    ``goes_back``: whether a reset goes back to a trainer as it was given, and not to a seed.
     ``epoch`` counts the whole epochs done. ``seconds``: time spent training; ``remaining``: seconds to the last
     epoch at the present speed, None where there is no end or no speed yet.
     """
@@ -64,7 +65,7 @@ class Frame:
     plateaus: Plateaus
     optimizer: str
     faults: tuple[Fault, ...]
-    begins_trained: bool
+    goes_back: bool
     waiting: tuple[Fault, ...]
     lingering: tuple[Fault, ...]
     glance: Glance
@@ -99,6 +100,7 @@ class Runner:
         self.trainer: Trainer | None = None
         self._steps_per_second: float | None = None
         self._given = begin if isinstance(begin, Trainer) else None
+        self._goes_back = self._given is not None and not _comes_from_its_seed(self._given)
         self._given_setup = self.setup
         # Where the trainer stood that was given, if it cannot be had from a seed.
         self._start: TrainerState | None = None
@@ -236,9 +238,9 @@ class Runner:
         """All that there is to show now."""
         with self._data:
             setup = self.setup
-            trainer = self.trainer
-            if trainer is None and self._given is not None and self._given.steps_done > 0:
-                trainer = self._given
+            trainer: Trainer | TrainerState | None = self.trainer
+            if trainer is None and self._goes_back:
+                trainer = self._start or self._given
             present = setup.faults if trainer is None else trainer.faults
             possible = setup.faults if trainer is None else possible_faults(setup.faults, present)
             left = () if trainer is None else self._begun.faults
@@ -255,7 +257,7 @@ class Runner:
                 plateaus=self._levels(setup),
                 optimizer=setup.train.optimizer,
                 faults=present,
-                begins_trained=self._given is not None and self._given.steps_done > 0,
+                goes_back=self._goes_back,
                 waiting=tuple(fault for fault in setup.faults if fault not in possible),
                 lingering=tuple(
                     fault for fault in left if fault not in setup.faults and takes_effect(fault) != "step"
@@ -302,7 +304,10 @@ class Runner:
             self._jobs.append((job, moves))
             self._lock.notify_all()
             if self._worker is None:
-                self._worker = threading.Thread(target=self._work, name="cllm_lab bench", daemon=True)
+                # With the caller's context: some versions of ipykernel look there for the cell that a message is for.
+                self._worker = threading.Thread(
+                    target=copy_context().run, args=(self._work,), name="cllm_lab bench", daemon=True
+                )
                 self._worker.start()
 
     def _drop_moves(self) -> None:
@@ -370,8 +375,12 @@ class Runner:
         self._glances.look()
 
     def _one_phase(self) -> None:
-        trainer = self._prepare()
+        self._prepare()
         self.state = "paused"
+        self._next_phase()
+
+    def _next_phase(self) -> None:
+        trainer = self._prepare()
         if self._under_way is None:
             self._before_step(trainer)
             with self._data:
@@ -392,12 +401,13 @@ class Runner:
     def _finish_phases(self) -> None:
         number = self._phases[-1].step
         while self.trainer is not None and self.trainer.steps_done < number:
-            self._one_phase()
+            self._next_phase()
 
     def _begin_anew(self, number: int, forget_given: bool) -> None:
         with self._data:
             if forget_given:
                 self._given = self._start = None
+                self._goes_back = False
             curves = self._curves.curves()
             if len(curves.loss) > 1:
                 self._ghost = curves
@@ -431,7 +441,7 @@ class Runner:
             again = Trainer(given.sound_model(), given.corpus, self._start.config, self._start.faults)
             again.load_state(self._start)
             return again
-        if not _comes_from_its_seed(given):
+        if self._goes_back:
             self._start = given.state()
             return given
         self._given = None
@@ -476,8 +486,10 @@ class Runner:
             self._curves.add(record)
             self._recent.append(record)
             self._console.extend(lines)
-        assert self._glances is not None
-        self._glances.after_step()
+        with self._lock:
+            is_waited_for = bool(self._jobs)
+        if self._glances is not None and not is_waited_for:
+            self._glances.after_step()
 
     def _bring_to_what_is_wanted(self, trainer: Trainer) -> None:
         """Plans for the next step what is wanted and not yet planned, as far as it can act in a machine that runs."""

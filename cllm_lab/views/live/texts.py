@@ -55,7 +55,9 @@ def words(frame: Frame) -> str:
         )
     else:
         said = instrument_words(frame.recent, frame.plateaus, family(frame))
-    return f'<div class="cllm-words" role="status">{escaped(said)}</div>'
+    # Read aloud when the run halts: several times a second nobody could follow.
+    live = "off" if frame.state == "running" else "polite"
+    return f'<div class="cllm-words" role="status" aria-live="{live}">{escaped(said)}</div>'
 
 
 def family(frame: Frame) -> str:
@@ -85,7 +87,7 @@ def fault_states(frame: Frame, wanted: Sequence[Fault]) -> list[tuple[Fault, str
     states = []
     for fault in wanted:
         if fault in frame.waiting:
-            when = "in a new run" if frame.begins_trained else WHEN[takes_effect(fault)]
+            when = "in a new run" if frame.goes_back else WHEN[takes_effect(fault)]
             said = f"waits: acts {when}"
         elif frame.step == 0:
             said = "acts from the first step on"
@@ -95,8 +97,9 @@ def fault_states(frame: Frame, wanted: Sequence[Fault]) -> list[tuple[Fault, str
             said = "acts from the next step on"
         states.append((fault, said))
     for fault in frame.lingering:
-        left = "weights" if takes_effect(fault) == "reset" else "stream of tokens"
-        states.append((fault, f"switched off, but its {left} stay until Reset"))
+        left = "weights stay" if takes_effect(fault) == "reset" else "stream of tokens stays"
+        until = "a new run" if frame.goes_back else "Reset"
+        states.append((fault, f"switched off, but its {left} until {until}"))
     leaving = [each for each in frame.faults if each not in wanted and each not in frame.lingering]
     states += [(fault, "switched off from the next step on") for fault in leaving]
     return states

@@ -18,6 +18,7 @@ from cllm_lab.model.parts.threads import (
     LARGE_ARRAY,
     SMALL_PRODUCT,
     available_threads,
+    dismiss_helpers,
     in_pieces,
     largest_product,
     one_product_thread,
@@ -160,6 +161,39 @@ def test_helping_threads_are_used_again_and_end_when_nobody_needs_them() -> None
         time.sleep(0.01)
     assert helpers() == []
     assert run_together([int, int]) == [0, 0]
+
+
+def test_helpers_that_rest_can_be_dismissed_at_once_and_others_come_when_they_are_needed() -> None:
+    assert run_together([int, int, int]) == [0, 0, 0]
+    assert len(helpers()) >= 2
+    dismiss_helpers()
+    assert helpers() == []
+    dismiss_helpers()
+    assert run_together([int, lambda: 7]) == [0, 7]
+    dismiss_helpers()
+    assert helpers() == []
+
+
+def test_a_helper_that_works_is_not_dismissed() -> None:
+    working, released = threading.Event(), threading.Event()
+
+    def work() -> int:
+        working.set()
+        released.wait(30)
+        return 7
+
+    dismiss_helpers()
+    results: list[int] = []
+    caller = threading.Thread(target=lambda: results.extend(run_together([int, work])))
+    caller.start()
+    assert working.wait(30)
+    dismiss_helpers()
+    assert len(helpers()) == 1
+    released.set()
+    caller.join(timeout=30)
+    assert results == [0, 7]
+    dismiss_helpers()
+    assert helpers() == []
 
 
 def test_several_python_threads_can_run_jobs_at_once() -> None:

@@ -10,11 +10,15 @@ import pytest
 from PIL import Image
 
 from cllm_lab.views.live.attention_picture import (
+    BELOW,
+    GAP,
+    LEFT,
     NOT_FINITE_COLOUR,
     OUTSIDE_COLOUR,
     ZERO_COLOUR,
     attention_chart,
 )
+from cllm_lab.views.live.chart_frame import FONT, HEIGHT, WIDTH
 
 SVG = "{http://www.w3.org/2000/svg}"
 TOKENS = ["the", "cat", "sat", "<b>", "\n", "end"]
@@ -168,3 +172,35 @@ def test_float32_rows_are_no_different() -> None:
 def test_strange_arguments_are_refused(weights: np.ndarray, tokens: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attention_chart(weights, tokens, 0)
+
+
+@pytest.mark.parametrize("n_heads", [1, 2, 4, 8, 16, 64])
+def test_the_picture_has_the_format_of_the_charts_and_uses_it(n_heads: int) -> None:
+    root = picture(*[EVEN] * n_heads)
+    assert root.get("viewBox") == f"0 0 {WIDTH} {HEIGHT}"
+    maps = [
+        [float(image.get(name)) for name in ("x", "y", "width", "height")]
+        for image in root.iter(SVG + "image")
+    ][:n_heads]
+    right = max(x + width for x, _, width, _ in maps)
+    bottom = max(y + height for _, y, _, height in maps)
+    assert right <= WIDTH and bottom <= HEIGHT - BELOW
+    # It is the width or the height that stops the maps from being larger.
+    assert right > WIDTH - 2.0 * LEFT - 1.0 or bottom > HEIGHT - BELOW - GAP - 1.0
+    (lowest,) = {float(t.get("y")) for t in root.iter(SVG + "text") if t.text == "exactly 0"}
+    assert bottom < lowest <= HEIGHT
+
+
+def test_small_maps_are_named_by_a_number_that_fits() -> None:
+    root = picture(*[EVEN] * 16)
+    width = next(float(image.get("width")) for image in root.iter(SVG + "image"))
+    names = [text.text for text in root.iter(SVG + "text")][1:17]
+    assert names == [str(h) for h in range(16)]
+    assert 0.6 * FONT * max(map(len, names)) < width
+
+
+def test_a_picture_of_the_bench_is_small_enough_to_be_sent_often() -> None:
+    rng = np.random.default_rng(0)
+    heads = np.tril(np.exp(3.0 * rng.random((4, 32, 32))))
+    heads /= heads.sum(axis=-1, keepdims=True)
+    assert len(attention_chart(heads, [f"token{i}" for i in range(32)], 1)) < 25_000

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cllm_lab.views.live.charts import HEIGHT, WIDTH, loss_chart, norms_chart, update_chart
+from cllm_lab.views.live.chart_frame import HEIGHT, WIDTH
+from cllm_lab.views.live.charts import loss_chart, norms_chart, update_chart
 from cllm_lab.views.live.series import GROUPS, Curves, Point, Series
 from cllm_lab.views.live.style import STROKES, escaped, style_sheet
 
@@ -284,6 +285,20 @@ def test_updates_of_exactly_zero() -> None:
     assert len(drawn(svg, "ghost previous")) == 2
 
 
+def test_a_redraw_is_small_enough_to_be_sent_often() -> None:
+    """300 points and a previous run: paths with one decimal, and no tooltip for a point."""
+    rng = np.random.default_rng(0)
+    falls = (np.linspace(6.0, 1.0, 300) * (1.0 + 0.1 * rng.standard_normal(300))).tolist()
+    run = run_of(falls, dict.fromkeys(GROUPS, falls), falls)
+    svgs = [loss_chart(run, run, LEVELS, []), norms_chart(run, run, []), update_chart(run, run, BAND, [])]
+    assert sum(map(len, svgs)) < 60_000
+    for svg in svgs:
+        assert not list(parsed(svg).iter(SVG + "title"))
+        assert not re.search(
+            r"\d\.\d\d", "".join(p.get("d") for p in parsed(svg).iter(SVG + "path")).replace("h.01", "")
+        )
+
+
 # Every chart.
 
 CHARTS: dict[str, Callable[..., str]] = {
@@ -445,7 +460,7 @@ def test_text_can_be_read_on_both_grounds() -> None:
     text, ground = (re.search(r", (#\w+)\)", found[name])[1] for name in ("text", "ground"))
     assert contrast(text, "#ffffff" if ground == "#fff" else ground) >= 4.5
     assert found["text"].startswith("var(--jp-ui-font-color1,")
-    assert found["ground"].startswith("var(--jp-layout-color1,")
+    assert found["ground"].startswith("var(--jp-layout-color0,")
     assert contrast("#ffffff", "#212121") >= 4.5
     # Words are never in the colour of a line, so their contrast is that of the page's text.
     assert "text { fill: var(--cllm-text)" in style_sheet()
@@ -490,7 +505,7 @@ def test_the_style_sheet_is_scoped_and_nothing_moves() -> None:
     assert sheet.startswith("<style>") and sheet.endswith("</style>") and sheet.count("<") == 2
     selectors = re.findall(r"^([^{}\n]+?) \{", sheet, flags=re.MULTILINE)
     assert len(selectors) > 10
-    assert all(".cllm-live" in selector for selector in selectors)
+    assert all(".cllm-live" in each or each.startswith("@container cllm-live") for each in selectors)
     assert not re.search("animation|transition|@keyframes", sheet)
 
 
