@@ -14,10 +14,10 @@ from cllm_lab.provenance import PACKAGES, provenance
 from cllm_lab.resources import data_path
 from tests.bench_live import __main__ as program
 from tests.bench_live import opening, results
+from tests.bench_live.browser import NoBrowserError
 from tests.bench_live.figures import beyond_the_step, median_ratio, rate, step_seconds, waits
 from tests.bench_live.inside import Doorbell, Watch, control, threads
 from tests.bench_live.measure import QUICK
-from tests.bench_live.browser import NoBrowserError
 from tests.bench_live.results import Promise, noted, promises, store
 
 STORED = json.loads(data_path(program.STORED).read_text(encoding="utf-8"))
