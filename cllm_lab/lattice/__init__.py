@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from cllm_lab.lattice.historical import (
         HistoricalComparison,
-        compare,
+        compare_historical_primes,
         false_primes,
         historical_primes,
         missed_primes,
@@ -106,9 +106,9 @@ if TYPE_CHECKING:
     )
     from cllm_lab.lattice.token_primes import (
         TOKEN_PRIMES,
-        cached_token_primes,
         growth_token_primes,
         nth_token_primes,
+        wrapped_token_primes,
     )
     from cllm_lab.lattice.value_cache import (
         BackgroundBuild,
@@ -137,7 +137,7 @@ _HOMES = {
     "reciprocal_gcd_distance": "cllm_lab.lattice.distances",
     "zero_if_coprime_distance": "cllm_lab.lattice.distances",
     "HistoricalComparison": "cllm_lab.lattice.historical",
-    "compare": "cllm_lab.lattice.historical",
+    "compare_historical_primes": "cllm_lab.lattice.historical",
     "false_primes": "cllm_lab.lattice.historical",
     "historical_primes": "cllm_lab.lattice.historical",
     "missed_primes": "cllm_lab.lattice.historical",
@@ -197,7 +197,7 @@ _HOMES = {
     "operation_properties": "cllm_lab.lattice.symmetry",
     "symmetry_class": "cllm_lab.lattice.symmetry",
     "TOKEN_PRIMES": "cllm_lab.lattice.token_primes",
-    "cached_token_primes": "cllm_lab.lattice.token_primes",
+    "wrapped_token_primes": "cllm_lab.lattice.token_primes",
     "growth_token_primes": "cllm_lab.lattice.token_primes",
     "nth_token_primes": "cllm_lab.lattice.token_primes",
     "BackgroundBuild": "cllm_lab.lattice.value_cache",

@@ -57,9 +57,9 @@ def difference_distance(a: ArrayLike, b: ArrayLike) -> FloatArray:
 
 
 def log_ratio_distance(a: ArrayLike, b: ArrayLike) -> FloatArray:
-    """|ln(a / b)|."""
+    """|ln(a / b)|, as ln(1 + |a - b| / min(a, b)), which tells neighbours apart however large they are."""
     a, b = positive_pair(a, b)
-    return np.asarray(np.abs(np.log(a) - np.log(b)))
+    return np.asarray(np.log1p(np.abs(a - b) / np.minimum(a, b)))
 
 
 def factor_distance(a: ArrayLike, b: ArrayLike) -> FloatArray:
@@ -141,8 +141,8 @@ DISTANCES: Mapping[str, NumberDistance] = MappingProxyType(
 class MetricFailures:
     """Where a table of distances is no metric: the worst case of each axiom as indices, or None.
 
-    ``not_zero``: i with d(i, i) != 0. ``zero_apart``: i, j with d(i, j) <= 0. ``asymmetric``: i, j. ``triangle``:
-    i, j, k with the largest ``excess`` of d(i, k) over d(i, j) + d(j, k).
+    ``not_zero``: i with d(i, i) != 0. ``zero_apart``: i, j with d(i, j) <= tolerance. ``asymmetric``: i, j.
+    ``triangle``: i, j, k with the largest ``excess`` of d(i, k) over d(i, j) + d(j, k).
     """
 
     not_zero: int | None
@@ -161,8 +161,10 @@ def metric_failures(distances: ArrayLike, tolerance: float = 1e-12) -> MetricFai
     """Look for failures of the axioms in a table of distances (n, n) of n different things, every triple of them.
 
     ``tolerance``: what rounding may do. ``excess`` is 0 where the triangle inequality holds. n³ operations.
-    Raises ValueError for another shape or entries that are not finite.
+    Raises ValueError for another shape, entries that are not finite, and a tolerance that is not or is below 0.
     """
+    if not 0.0 <= tolerance < np.inf:
+        raise ValueError(f"tolerance must be finite and at least 0; got {tolerance!r}")
     d: NDArray[Any] = np.asarray(distances, np.float64)
     if d.ndim != 2 or d.shape[0] != d.shape[1] or d.shape[0] == 0:
         raise ValueError(f"distances must have shape (n, n), n at least 1; got {d.shape}")
@@ -177,7 +179,7 @@ def metric_failures(distances: ArrayLike, tolerance: float = 1e-12) -> MetricFai
             triangle, excess = (worst // n, j, worst % n), float(over.flat[worst])
     return MetricFailures(
         not_zero=_worst_index(np.abs(np.diag(d)), tolerance),
-        zero_apart=_worst_pair(np.where(np.eye(n, dtype=bool), -np.inf, -d), -tolerance),
+        zero_apart=_worst_pair(np.where(np.eye(n, dtype=bool) | (d > tolerance), -np.inf, -d), -np.inf),
         asymmetric=_worst_pair(np.abs(d - d.T), tolerance),
         triangle=triangle,
         excess=excess,

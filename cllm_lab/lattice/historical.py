@@ -115,7 +115,7 @@ def missed_primes(limit: int) -> IntArray:
     return np.setdiff1d(primes_below(limit + 1), historical_primes(limit), assume_unique=True)
 
 
-def compare(limit: int) -> HistoricalComparison:
+def compare_historical_primes(limit: int) -> HistoricalComparison:
     """The list up to ``limit`` against the primes, in counts. Raises as `historical_primes`."""
     limit = _checked(limit)
     entries, primes = historical_primes(limit), primes_below(limit + 1)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cllm_lab.corpus.arguments import whole_number
 from cllm_lab.lattice.primes import IntArray, integer_array
 from cllm_lab.lattice.similarity import positive_pair, reciprocal_gcd
 from cllm_lab.lattice.spirals import LARGEST_NUMBER
@@ -29,7 +30,7 @@ def phase_alignment(p: ArrayLike, q: ArrayLike) -> FloatArray:
     again as the ratio grows without bound. 2 and 104,729 are aligned to within 2e-8.
 
     The original subtracts in unsigned integers, so that p < q wraps round 2^64 and its cosine is taken of an angle
-    of about 10^19 / (p + q), beyond the precision of its floats. This is the formula as meant.
+    of about 10^20 / (p + q), beyond the precision of its floats. This is the formula as meant.
 
     Raises TypeError unless both hold integers, ValueError below 1, too large, or for shapes that do not broadcast.
     """
@@ -43,19 +44,21 @@ def turn_angles(primes: ArrayLike, d_head: int) -> FloatArray:
     Raises TypeError unless ``primes`` holds integers, ValueError below 1 or for D below 1.
     """
     p = integer_array("primes", primes, 1, LARGEST_NUMBER)
-    if d_head < 1:
-        raise ValueError(f"d_head must be at least 1, got {d_head}")
+    d_head = whole_number("d_head", d_head, 1)
     return GOLDEN_ANGLE * (p % PERIOD)[..., None] * (np.arange(d_head) / d_head)
 
 
 def query_to_key_turn(queries: ArrayLike, primes: ArrayLike) -> Floats:
-    """The original's step from query to key: k = R q with k_i = q_i cos t_i - q_{i+1} sin t_i, q_D meaning q_0.
+    """The first of the original's steps from query to key: k = R q, k_i = q_i cos t_i - q_{i+1} sin t_i, q_D being q_0.
+
+    The original then adds 0.1 times the coordinates to the first three dimensions, and divides by sqrt(p).
 
     ``queries`` (..., D); ``primes`` broadcasts to (...); angles as `turn_angles`. float32 in, float32 out; else
     float64.
 
-    Called a rotation, and none: the rows of R have length 1, but <row i, row i+1> = -sin t_i cos t_{i+1}, which is not
-    0, so that R keeps lengths on the average over all directions (|R|_F² = D) and changes those of most vectors.
+    Called a rotation, and none: the rows of R have length 1, but for D >= 3, i >= 1 and a prime that is no multiple of
+    360, <row i, row i+1> = -sin t_i cos t_{i+1} is not 0 (t_0 is 0), so that R keeps lengths on the average over all
+    directions (|R|_F² = D) and changes those of most vectors.
     det R = prod_i cos t_i: R is invertible for every prime, since the golden angle is no rational multiple of pi, but
     as badly conditioned as chance has it. `query_to_key_rotation` is a rotation.
 

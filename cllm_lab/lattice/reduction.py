@@ -379,10 +379,13 @@ def _narrowed(integers: IntegerArray) -> IntegerArray:
 
 
 def _checked_delta(delta: object) -> Fraction:
-    value = real_number("delta", delta)
-    if not 0.25 < value <= 1.0:
+    number = real_number("delta", delta)
+    value = (
+        delta if isinstance(delta, Fraction) else Fraction(number) if math.isfinite(number) else Fraction(0)
+    )
+    if not Fraction(1, 4) < value <= 1:
         raise ValueError(f"delta must lie in (1/4, 1], got {delta!r}")
-    return delta if isinstance(delta, Fraction) else Fraction(value)
+    return value
 
 
 def _checked_tolerance(tolerance: object) -> Fraction:

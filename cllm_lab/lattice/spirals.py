@@ -27,7 +27,7 @@ LARGEST_COORDINATE = 2**30
 
 SYMMETRY_ORDER = 12
 
-# 1 / phi^2 = (3 - sqrt 5) / 2 in units of 2^-128, rounded down.
+# 1 / phi^2 = (3 - sqrt 5) / 2 in units of 2^-128, rounded up.
 _GOLDEN_128 = (3 * 2**128 - math.isqrt(5 * 2**256)) // 2
 _LOW_32 = 2**32 - 1
 
@@ -36,11 +36,11 @@ def spiral_angle(n: ArrayLike, angle: str = "golden") -> FloatArray:
     """The angle of n >= 0 in radians, in [-pi, pi), float64 of the shape of n; ``angle`` is one of `ANGLES`:
 
     - "golden": 2 pi n / phi^2 (Vogel 1979). The turn is a fixed-point number of 128 bits and whole turns
-      drop out exactly, so the result is right to the last bits of float64 for every n.
+      drop out exactly, so that the error is below 1e-15 radians for every n.
     - "golden-complement": 2 pi n / phi. As 1 / phi + 1 / phi^2 = 1, this is the golden angle the other way round, the
       mirror image: the two formulas "by the golden ratio" place alike but for the sign of y.
     - "golden-float32": the product 2.39996323 n in single precision, as the original computes it. It is off by up to
-      0.002 radians at n = 10^4, 0.2 at 10^6 and 1.5 at 10^7, where the place on the spiral is an accident.
+      0.002 radians at n = 10^4, 0.2 at 10^6 and 2 at 10^7, where the place on the spiral is an accident.
     - "twelfth": 2 pi n / 12, the clock face: twelve rays.
 
     Raises TypeError unless n holds integers, ValueError outside [0, `LARGEST_NUMBER`] or for an unknown angle.

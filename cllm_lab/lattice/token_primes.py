@@ -60,7 +60,7 @@ def nth_token_primes(ids: ArrayLike) -> IntArray:
     return np.asarray(nth_prime(n + 1), np.int64)
 
 
-def cached_token_primes(ids: ArrayLike) -> IntArray:
+def wrapped_token_primes(ids: ArrayLike) -> IntArray:
     """p_(id mod 1,000 + 1): the n-th prime through a cache of `CACHED_PRIMES` entries that wraps round.
 
     So ids that differ by a multiple of 1,000 share a prime, and none is above 7,919. int64 of the shape of ``ids``.
@@ -71,5 +71,5 @@ def cached_token_primes(ids: ArrayLike) -> IntArray:
 
 
 TOKEN_PRIMES: Mapping[str, Callable[[ArrayLike], IntArray]] = MappingProxyType(
-    {"growth": growth_token_primes, "nth": nth_token_primes, "cached": cached_token_primes}
+    {"growth": growth_token_primes, "nth": nth_token_primes, "cached": wrapped_token_primes}
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -50,8 +51,6 @@ VERSION = 1
 DEFAULT_LIMIT = 200_000
 DEFAULT_MAX_BYTES = 64 * 2**20
 _KEY = "cllm_lab"
-# What a file may hold beside its values: the names of the columns and the settings.
-_HEADER_ROOM = 2**16
 
 
 class CacheLimitError(ValueError):
@@ -99,7 +98,7 @@ class ValueCache:
 
     limit: the largest number, included; 2 or more. primes: "exact", or "historical" for `historical_primes`, 23,094 of
     them to 200,000. path: a file to read the values from; where there is none yet, the first build writes it.
-    max_bytes: the most that the table may take, 64 bytes an entry; up to twice that while it is built.
+    max_bytes: the most that the table may take, 64 bytes an entry; some three times that while it is built.
 
     Raises TypeError for a limit or max_bytes that is no integer, ValueError for one out of range or unknown primes.
     Nothing is computed, read or written before the first use.
@@ -272,7 +271,9 @@ def _go_on(stop: threading.Event | None) -> None:
 
 
 def _checksum(settings: dict[str, Any], values: ValueArray) -> str:
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode() + values.tobytes()).hexdigest()
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(values.view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _write(path: Path, settings: dict[str, Any], values: ValueArray) -> None:
@@ -288,37 +289,48 @@ def _write(path: Path, settings: dict[str, Any], values: ValueArray) -> None:
             raise OSError(f"cannot write {path}: {failed}") from failed
 
 
-def _read(path: Path, settings: dict[str, Any], max_bytes: int) -> ValueArray:
-    from safetensors import SafetensorError, safe_open
-
-    size = path.stat().st_size
-    if size > max_bytes + _HEADER_ROOM:
-        raise CacheLimitError(f"max_bytes must be larger: {path} has {size} bytes, max_bytes is {max_bytes}")
-    advice = "Delete it, name another path, or call rebuild() to replace it"
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            columns = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as wrong:
-        raise CacheFileError(
-            f"{path} is damaged or no cache of lattice values ({wrong}). {advice}"
-        ) from wrong
+def _checked_notes(path: Path, text: str | None, settings: dict[str, Any], advice: str) -> str:
+    """The checksum that a file states; CacheFileError where it is none of ours, or was made with other settings."""
     try:
         notes = json.loads(text or "null")
-        found, checksum = notes["settings"], notes["sha256"]
+        found, checksum = notes["settings"], str(notes["sha256"])
         if found["format"] != FORMAT:
             raise ValueError(f"its format is {found['format']!r}")
     except (ValueError, KeyError, TypeError) as wrong:
         raise CacheFileError(f"{path} is no cache of lattice values ({wrong!r}). {advice}") from wrong
     if found != settings:
         raise CacheFileError(f"{path} was made with {found}; this cache is {settings}. {advice}")
-    shapes = {name: (column.dtype, column.ndim, column.size) for name, column in columns.items()}
-    count = columns["prime"].size if "prime" in columns else 0
-    if shapes != {name: (VALUE[name], 1, count) for name in VALUE.names or ()}:
-        raise CacheFileError(f"{path} is damaged: its columns are {shapes}. {advice}")
-    values = np.empty(count, VALUE)
-    for name, column in columns.items():
-        values[name] = column
+    return checksum
+
+
+def _read(path: Path, settings: dict[str, Any], max_bytes: int) -> ValueArray:
+    from safetensors import SafetensorError, safe_open
+
+    advice = "Delete it, name another path, or call rebuild() to replace it"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            checksum = _checked_notes(path, (file.metadata() or {}).get(_KEY), settings, advice)
+            if sorted(file.keys()) != sorted(VALUE.names or ()):
+                raise CacheFileError(f"{path} is damaged: its columns are {sorted(file.keys())}. {advice}")
+            count = math.prod(file.get_slice("prime").get_shape())
+            if count * VALUE.itemsize > max_bytes:
+                raise CacheLimitError(
+                    f"max_bytes must be at least {count * VALUE.itemsize} for the {count} entries of {path}; "
+                    f"it is {max_bytes}"
+                )
+            values = np.empty(count, VALUE)
+            for name in VALUE.names or ():
+                column = file.get_tensor(name)
+                if (column.dtype, column.shape) != (VALUE[name], (count,)):
+                    raise CacheFileError(
+                        f"{path} is damaged: {name} is {column.dtype} {column.shape}. {advice}"
+                    )
+                values[name] = column
+    # NumPy knows not every type that a file can hold.
+    except (SafetensorError, TypeError) as wrong:
+        raise CacheFileError(
+            f"{path} is damaged or no cache of lattice values ({wrong}). {advice}"
+        ) from wrong
     if _checksum(settings, values) != checksum:
         raise CacheFileError(f"{path} is damaged: its contents do not have the checksum it states. {advice}")
     return values

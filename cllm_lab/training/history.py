@@ -63,8 +63,8 @@ WHOLE_FIELDS = ("step", "epoch", "tokens")
 class Records(Sequence[StepRecord]):
     """Step records in columns of numbers: a hundred bytes each, so that a run may go on for days.
 
-    ``table[field]`` of a `StepRecord`'s fields is an array of whole numbers or of floats; a ``validation_loss`` that
-    was not taken is NaN there, and ``validated`` says which were.
+    `column` gives a field of all as an array; a ``validation_loss`` that was not taken is NaN there and None in its
+    record. One thread may append while others read: they see the records that were complete.
     """
 
     def __init__(self, records: Iterable[StepRecord] = ()) -> None:
@@ -80,6 +80,7 @@ class Records(Sequence[StepRecord]):
         for field, column in self._columns.items():
             value = getattr(record, field)
             column.append(math.nan if value is None else value)
+        # Last, since this is what counts the records.
         self._validated.append(record.validation_loss is not None)
 
     def set_validation_loss(self, loss: float) -> None:
@@ -89,14 +90,14 @@ class Records(Sequence[StepRecord]):
 
     def copy(self) -> Records:
         """The same records, in columns of their own."""
-        twin = Records()
-        twin._columns = {field: column[:] for field, column in self._columns.items()}
-        twin._validated = self._validated[:]
+        twin, count = Records(), len(self)
+        twin._columns = {field: column[:count] for field, column in self._columns.items()}
+        twin._validated = self._validated[:count]
         return twin
 
     def column(self, field: str) -> Array:
         """A field of all records, in a copy; int64 or float64."""
-        return np.array(self._columns[field])
+        return np.array(self._columns[field][: len(self)])
 
     def __len__(self) -> int:
         return len(self._validated)

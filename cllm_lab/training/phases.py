@@ -42,7 +42,7 @@ def of_loss(loss: float) -> dict[str, float]:
     """The reported loss in nats, and exp(-loss): for a cross-entropy, the geometric mean of the probabilities that
     the right tokens were given.
     """
-    return {"loss": loss, "exp(-loss)": math.exp(min(-loss, 700.0))}
+    return {"loss": loss, "exp(-loss)": math.exp(-loss) if loss > -700.0 else math.inf}
 
 
 def of_backward(grads: Parameters) -> dict[str, float]:

@@ -246,6 +246,7 @@ class Trainer:
         self._epoch_loss = list(state.epoch_loss)
         self._changes = {step: dict(change) for step, change in state.changes.items()}
         self._records = state.records.copy()
+        self._moments_of_last_step = self.moments, self.moments_since
 
     # Runs.
 
@@ -326,7 +327,7 @@ class Trainer:
             instruments = self.parts.instruments
             lines.append(instruments.gradient_statistics(self._step_grads))
             lines.append(instruments.max_gradient_magnitude(self._step_grads))
-        if self._batches is None:
+        if self._batches is None and self._epoch_loss:
             lines.append(f"Epoch {self.epochs_done}: loss = {self._epoch_loss[-1]:.4f}")
         return lines
 
@@ -446,7 +447,8 @@ class Trainer:
     def phases(self) -> Iterator[Phase]:
         """The next step of the corpus one phase at a time: forward, loss and backward of each batch, then update.
 
-        The same step as `steps` takes, bit for bit; it is done once the last phase was asked for. Raises as `step`.
+        The same step as `steps` takes, bit for bit; it is done once the last phase was asked for. Raises as `step`, and
+        RuntimeError where other steps were made meanwhile.
         """
         began = time.perf_counter()
         chosen = self._next_batches()
@@ -472,6 +474,10 @@ class Trainer:
             yield Phase("backward", number, phases.of_backward(grads))
         # The step took as long as its phases, however long somebody looked at them.
         began = time.perf_counter() - seconds
+        if self.steps_done != number - 1:
+            raise RuntimeError(
+                f"step {number} was begun by phases, but {self.steps_done} steps are done by now"
+            )
         record = self._count(self._finish(number, total, grads, tokens, began), len(chosen))
         yield Phase("update", number, phases.of_update(record))
 

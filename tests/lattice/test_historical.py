@@ -9,7 +9,7 @@ from cllm_lab.lattice import historical as module
 from cllm_lab.lattice.historical import (
     LARGEST_LIMIT,
     SEEDS,
-    compare,
+    compare_historical_primes,
     false_primes,
     historical_blocks,
     historical_primes,
@@ -61,7 +61,7 @@ def test_blocks_follow_one_another_and_end_after_the_limit():
 
 
 def test_the_counts_of_the_original():
-    found = compare(200_000)
+    found = compare_historical_primes(200_000)
     assert (found.entries, found.composites, found.missed, found.primes) == (23_094, 7_376, 2_266, 17_984)
     assert found.first_composite == 4489 == 67**2
     assert found.missed_residues == {13: 2_266}
@@ -71,7 +71,7 @@ def test_the_counts_of_the_original():
 @given(st.integers(0, 60_000))
 @settings(max_examples=30)
 def test_the_counts_add_up(limit):
-    found = compare(limit)
+    found = compare_historical_primes(limit)
     assert found.entries == found.primes - found.missed + found.composites
     assert found.entries == len(historical_primes(limit))
     assert found.composites == len(false_primes(limit))
@@ -103,7 +103,7 @@ def test_the_rules_of_twelve_decide_nothing():
 
 
 @pytest.mark.parametrize(
-    "function", [historical_primes, historical_blocks, false_primes, missed_primes, compare]
+    "function", [historical_primes, historical_blocks, false_primes, missed_primes, compare_historical_primes]
 )
 def test_a_wrong_limit_is_refused(function):
     with pytest.raises(TypeError, match="limit must be an integer"):

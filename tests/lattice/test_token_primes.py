@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from cllm_lab.lattice.token_primes import (
     TOKEN_PRIMES,
-    cached_token_primes,
     growth_token_primes,
     nth_token_primes,
+    wrapped_token_primes,
 )
 
 
@@ -47,8 +47,8 @@ def test_the_nth_map():
 
 def test_the_cached_map_wraps_round():
     ids = np.arange(3_500)
-    assert cached_token_primes(ids).tolist() == [FIRST_PRIMES[n % 1_000] for n in ids]
-    assert cached_token_primes([999, 1_000, 2**62]).tolist() == [7_919, 2, FIRST_PRIMES[2**62 % 1_000]]
+    assert wrapped_token_primes(ids).tolist() == [FIRST_PRIMES[n % 1_000] for n in ids]
+    assert wrapped_token_primes([999, 1_000, 2**62]).tolist() == [7_919, 2, FIRST_PRIMES[2**62 % 1_000]]
 
 
 @pytest.mark.parametrize("name", TOKEN_PRIMES)
@@ -81,5 +81,5 @@ def test_the_names():
     assert dict(TOKEN_PRIMES) == {
         "growth": growth_token_primes,
         "nth": nth_token_primes,
-        "cached": cached_token_primes,
+        "cached": wrapped_token_primes,
     }

@@ -112,3 +112,13 @@ def test_a_loss_that_is_not_finite_ends_the_phases_as_it_ends_a_step():
     with pytest.raises(NonFiniteError, match="step 1"):
         next(under_way)
     assert trainer.steps_done == 0
+
+
+def test_phases_of_a_step_that_others_overtook_say_so():
+    trainer = make_trainer()
+    under_way = trainer.phases()
+    next(under_way)
+    trainer.run(steps=2, progress=False)
+    with pytest.raises(RuntimeError, match="step 1 was begun by phases, but 2 steps are done"):
+        list(under_way)
+    assert trainer.steps_done == 2

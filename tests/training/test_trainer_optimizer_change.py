@@ -112,3 +112,14 @@ def test_moments_of_before_a_step_that_failed_come_back_with_their_optimizer():
     straight.run(steps=6, progress=False)
     assert (failed.params.flat == straight.params.flat).all()
     assert failed.moments_since == straight.moments_since == 0
+
+
+def test_looking_before_a_planned_change_does_not_give_it_moments():
+    looked, straight = make_trainer(optimizer="sgd"), make_trainer(optimizer="sgd")
+    for trainer in (looked, straight):
+        trainer.run(steps=2, progress=False)
+        trainer.at(3, optimizer="adam")
+    looked.tensor_rows(*a_batch(looked))
+    for trainer in (looked, straight):
+        trainer.run(steps=3, progress=False)
+    assert (looked.params.flat == straight.params.flat).all()

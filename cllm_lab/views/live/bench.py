@@ -37,8 +37,8 @@ def live(trainer: Trainer | None = None, epochs: int | None = None, name: str = 
 
     ``trainer``: what to train, the default machine on the shipped text where None; see `Runner` for what a reset
     does to it. ``epochs``: where the run ends, nowhere where None. ``name``: of the files that are saved.
-    A cell that is run again closes the bench it had before. Nothing is trained or compiled, and no thread made,
-    before something is pressed.
+    A cell that is run again closes the bench it had before. A trainer that a reset makes anew writes no log.
+    Nothing is trained or compiled, and no thread made, before something is pressed.
     Raises TypeError for what is no trainer, ConfigError for a schedule without an end.
     """
     bench = Bench(Runner(presets.first_setup() if trainer is None else trainer, epochs), name)
@@ -61,10 +61,14 @@ class Bench(widgets.VBox):
         )
         self._controls.file_name.value = name
         self._drawing = threading.RLock()
+        # The thread that draws, or drew last.
         self._drawer: threading.Thread | None = None
+        self._is_drawing = False
         self._has_news = threading.Event()
         self._in_a_hurry = False
         self._pictured = (0, 0)
+        # What the fields of a new run were set to last: what is typed there stays until it is used.
+        self._shown_run: tuple[int, float] = (0, 0.0)
         self._handles: list[Any] = []
         self._showing = False
         self._drawn: object = None
@@ -83,6 +87,11 @@ class Bench(widgets.VBox):
     def trainer(self) -> Trainer | None:
         """The trainer of the present run; None before one was needed."""
         return self.runner.trainer
+
+    @property
+    def words(self) -> str:
+        """The line of words that the bench shows now."""
+        return texts.line_of_words(self.runner.frame())
 
     def start(self, steps: int | None = None) -> None:
         """As `Runner.start`."""
@@ -129,10 +138,21 @@ class Bench(widgets.VBox):
 
         Raises RuntimeError with what went wrong where a step failed.
         """
+        before = self.runner.frame()
         self.start(steps)
-        self.wait()
+        try:
+            self.wait()
+        except KeyboardInterrupt:
+            self.pause()
+            raise
         if self.runner.error:
             raise RuntimeError(self.runner.error)
+        made = self.runner.frame().step - before.step
+        if made < steps and self.runner.state == "finished":
+            raise RuntimeError(
+                f"{made} of {steps} steps were made: all {before.epochs} epochs are done; "
+                "raise epochs or reset"
+            )
 
     def wait(self) -> None:
         """Until there is nothing left to do and everything is drawn."""
@@ -141,8 +161,10 @@ class Bench(widgets.VBox):
         if drawer is not None:
             self._in_a_hurry = True
             self._has_news.set()
-            drawer.join()
-            self._in_a_hurry = False
+            try:
+                drawer.join()
+            finally:
+                self._in_a_hurry = False
 
     def close(self) -> None:
         """Stops the run, waits for the last picture, and takes the widgets away."""
@@ -163,14 +185,19 @@ class Bench(widgets.VBox):
         self._show_wanted()
         with self._drawing:
             self._has_news.set()
-            if self._drawer is not None:
+            if self._is_drawing:
                 return
-            if not self.runner.busy and self._pictured == self._place():
+            frame = self.runner.frame()
+            has_picture = frame.step == 0 or self._pictured == (frame.run, frame.step)
+            if not self.runner.busy and has_picture:
                 self._draw()
                 return
+            if self._drawer is not None:
+                self._drawer.join()  # it has drawn its last, and ends
             self._drawer = threading.Thread(
                 target=copy_context().run, args=(self._keep_drawing,), name="cllm_lab drawing", daemon=True
             )
+            self._is_drawing = True
             self._drawer.start()
 
     # Pictures.
@@ -181,7 +208,8 @@ class Bench(widgets.VBox):
         # Nobody sees what a thread raises: it belongs on the bench, and the next press draws again.
         except Exception as broken:
             self._say(f"The picture could not be drawn: {type(broken).__name__}: {broken}", is_error=True)
-            self._drawer = None
+            with self._drawing:
+                self._is_drawing = False
 
     def _draw_to_the_end(self) -> None:
         """Draws until the run has nothing left to do and what came of it is on the bench."""
@@ -200,7 +228,7 @@ class Bench(widgets.VBox):
             self._leave_picture()
             with self._drawing:
                 if not self._has_news.is_set():
-                    self._drawer = None
+                    self._is_drawing = False
                     return
 
     def _draw(self) -> None:
@@ -221,7 +249,14 @@ class Bench(widgets.VBox):
     def _draw_curves(self, frame: Frame) -> None:
         """Only what changed is sent."""
         controls, ghost, marks = self._controls, frame.ghost, frame.marks
-        drawn = (self._place(), ghost, marks, frame.optimizer, frame.plateaus)
+        drawn = (
+            frame.run,
+            frame.recent[-1] if frame.recent else None,
+            ghost,
+            marks,
+            frame.optimizer,
+            frame.plateaus,
+        )
         if drawn != self._drawn:
             band = record_band(texts.family(frame))
             controls.loss.value = loss_chart(frame.curves, ghost, texts.levels(frame), marks)
@@ -254,20 +289,15 @@ class Bench(widgets.VBox):
         faults = ", ".join(fault.id for fault in frame.faults)
         return f"{frame.step:,} steps" + (f", {faults}" if faults else "")
 
-    def _place(self) -> tuple[int, int]:
-        """Which run this is, and its step."""
-        trainer = self.trainer
-        return (0, 0) if trainer is None else (id(trainer), trainer.steps_done)
-
     def _leave_picture(self) -> None:
         """The picture that stays in the notebook when no kernel is there any more."""
-        self._pictured = self._place()
         frame = self.runner.frame()
         if self._handles and frame.curves.loss:
             picture = self._picture_of(frame)
             data = {"image/png": picture.png(), "text/plain": picture.words}
             for handle in self._handles:
                 handle.update(data, raw=True, metadata={"image/png": {"alt": picture.words}})
+        self._pictured = (frame.run, frame.step)
 
     def _ipython_display_(self) -> None:
         from IPython.display import Markdown, display
@@ -345,8 +375,11 @@ class Bench(widgets.VBox):
             controls.optimizer.value = setup.train.optimizer
             controls.schedule.value = setup.train.schedule
             controls.epochs.value = setup.epochs or 0
-            controls.seed.value = setup.seed
-            controls.held_out.value = setup.train.validation_fraction
+            if setup.seed != self._shown_run[0]:
+                controls.seed.value = setup.seed
+            if setup.train.validation_fraction != self._shown_run[1]:
+                controls.held_out.value = setup.train.validation_fraction
+            self._shown_run = (setup.seed, setup.train.validation_fraction)
         finally:
             self._showing = False
 
@@ -361,7 +394,9 @@ class Bench(widgets.VBox):
         given = self._controls.fault.value
         fault = self._known.get(given) or resolve([given.strip()])[0]
         wanted = self.runner.setup.faults
-        if fault not in wanted:
+        if fault in wanted:
+            self._say(f"{fault.id} is switched on already")
+        else:
             self.set_faults((*wanted, fault))
         self._controls.fault.value = ""
 
@@ -427,11 +462,12 @@ class Bench(widgets.VBox):
             else:
                 lines = "\n".join(self.runner.frame().console) + "\n"
                 saved = [exports.save_text(lines, folder, name, ".txt")]
-        except (OSError, ValueError) as failed:
-            self._controls.saved.value = texts.notice(str(failed), is_error=True)
+        # A file that cannot be written is no failure of the run.
+        except Exception as failed:
+            self._controls.saved.value = texts.notice(f"{type(failed).__name__}: {failed}", is_error=True)
         else:
             names = ", ".join(path.name for path in saved)
-            self._controls.saved.value = texts.notice(f"Saved {names} beside the notebook.")
+            self._controls.saved.value = texts.notice(f"Saved {names} in {folder}.")
 
 
 def _inside(box: widgets.Widget) -> Iterator[widgets.Widget]:

@@ -19,6 +19,7 @@ ATTENTION_EVERY = 1.0
 TEXT_EVERY = 4.0
 MOST_POSITIONS = 32
 TEXT_TOKENS = 24
+TEMPERATURE = 0.8
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,12 @@ class Glances:
         step = self._trainer.steps_done
         try:
             self._pieces = generated_tokens(
-                self._trainer.model, self._trainer.corpus, prompt, TEXT_TOKENS, temperature=0.8, seed=step
+                self._trainer.model,
+                self._trainer.corpus,
+                prompt,
+                TEXT_TOKENS,
+                temperature=TEMPERATURE,
+                seed=step,
             )
         except ValueError as refused:  # a first word that cannot be read again, in somebody's own corpus
             self._set(text=f"no text: {refused}", text_step=step)
@@ -108,6 +114,7 @@ class Glances:
             self._set(text=self._draft, text_step=self._draft_step)
         else:
             self._draft += piece
+            self._set(text=self._draft, text_step=self._draft_step)
 
     def _set(self, **changes: Any) -> None:
         # One assignment: a thread that draws sees the glance before or after, never half of it.

@@ -48,6 +48,10 @@ def chosen(setup: Setup, corpus: str, size: str, seed: int, held_out: float) -> 
     return {
         "corpus": text,
         "model": replace(setup.model, **shape),
-        "train": replace(setup.train, validation_fraction=held_out, seed=seed),
+        "train": replace(
+            setup.train,
+            validation_fraction=held_out,
+            seed=setup.train.seed if seed == setup.seed else seed,
+        ),
         "seed": seed,
     }

@@ -47,14 +47,15 @@ SHORT_NAMES = {"learning_rate": "rate", "clip_norm": "clip", "optimizer": ""}
 class Frame:
     """All that a bench shows, at one moment.
 
-    ``faults``: those in the machine, or that will be in it when the run begins; ``waiting``: those wanted that need
-    a reset or a new run; ``lingering``: those no longer wanted that left their weights or their tokens behind.
-    ``goes_back``: whether a reset goes back to a trainer as it was given, and not to a seed.
+    ``run`` counts the runs. ``faults``: those in the machine, or that will be in it when the run begins; ``waiting``:
+    those wanted that need a reset or a new run; ``lingering``: those no longer wanted that left their weights or their
+    tokens behind. ``goes_back``: whether a reset goes back to a trainer as it was given, and not to a seed.
     ``epoch`` counts the whole epochs done. ``seconds``: time spent training; ``remaining``: seconds to the last
     epoch at the present speed, None where there is no end or no speed yet.
     """
 
     state: str
+    run: int
     step: int
     epoch: int
     epochs: int | None
@@ -177,7 +178,7 @@ class Runner:
             self.setup = replace(self.setup, **choices)
             self._run_wanted += 1
             number = self._run_wanted
-        self._ask(lambda: self._begin_anew(number, forget_given=bool(choices)), cuts=True)
+            self._ask(lambda: self._begin_anew(number, forget_given=bool(choices)), cuts=True)
 
     def set_speed(self, steps_per_second: float | None) -> None:
         """At most so many steps a second; None for as many as there can be. Raises ValueError unless above 0."""
@@ -219,7 +220,11 @@ class Runner:
     def wait(self, timeout: float | None = None) -> bool:
         """Until there is nothing left to do, or for so many seconds; says whether there is nothing left."""
         with self._lock:
-            return self._lock.wait_for(lambda: self._worker is None, timeout)
+            worker = self._worker
+            is_over = self._lock.wait_for(lambda: self._worker is None, timeout)
+        if is_over and worker is not None and worker is not threading.current_thread():
+            worker.join()
+        return is_over
 
     def close(self) -> None:
         """Stops, and waits for the end of the thread."""
@@ -230,8 +235,9 @@ class Runner:
         """The run so far as Python that repeats it bit for bit; see `cllm_lab.views.live.setup.recipe`."""
         with self._data:
             begun = self.setup if self.trainer is None else self._begun
-            steps = 0 if self.trainer is None else self.trainer.steps_done
-            given_at = None if self._start is None else self._start.steps_done
+            origin = (self._start or self._given) if self._goes_back else None
+            given_at = None if origin is None else origin.steps_done
+            steps = (given_at or 0) if self.trainer is None else self.trainer.steps_done
             return recipe(begun, self._changes, steps, given_at)
 
     def frame(self) -> Frame:
@@ -247,6 +253,7 @@ class Runner:
             seconds_per_step, tokens_per_second = self._speed()
             return Frame(
                 state=self.state,
+                run=self._run,
                 step=0 if trainer is None else trainer.steps_done,
                 epoch=0 if trainer is None else trainer.epochs_done,
                 epochs=setup.epochs,
@@ -333,7 +340,7 @@ class Runner:
             self._drop_moves()
         self.error = f"{type(broken).__name__}: {broken}"
         self.trace = "".join(traceback.format_exception(broken))
-        self._under_way = None
+        self._under_way = None  # a step that was begun is begun again
         if self.trainer is not None:
             self._steps = self.trainer.steps()  # an exception ends a generator
         self.state = "failed"
@@ -370,7 +377,11 @@ class Runner:
     def _one_step(self) -> None:
         self._prepare()
         self.state = "paused"
+        with self._data:
+            self._pace.clear()
         self._make_step()
+        if self._is_done():
+            self.state = "finished"
         assert self._glances is not None
         self._glances.look()
 
@@ -393,14 +404,14 @@ class Runner:
             self._phases.append(phase)
         if phase.name == "update":
             self._under_way = None
-            self._pace.clear()
+            with self._data:
+                self._pace.clear()
             self._after_step(trainer, trainer.last_record, seconds)
         else:
             self._seconds += seconds
 
     def _finish_phases(self) -> None:
-        number = self._phases[-1].step
-        while self.trainer is not None and self.trainer.steps_done < number:
+        while self._under_way is not None:
             self._next_phase()
 
     def _begin_anew(self, number: int, forget_given: bool) -> None:

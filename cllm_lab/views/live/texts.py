@@ -8,6 +8,7 @@ from cllm_lab.clinic.instrument_words import LEVEL_NAMES, instrument_words
 from cllm_lab.clinic.update_statistics import FAMILIES
 from cllm_lab.training.parts import Fault
 from cllm_lab.training.phases import PHASES, Phase
+from cllm_lab.views.live.glances import TEMPERATURE
 from cllm_lab.views.live.runner import Frame
 from cllm_lab.views.live.setup import takes_effect, title
 from cllm_lab.views.live.style import escaped
@@ -44,20 +45,26 @@ def duration(seconds: float) -> str:
 
 
 def words(frame: Frame) -> str:
-    """What the instruments show, or what went wrong."""
+    """The line of words; what went wrong as an alert."""
+    said = escaped(line_of_words(frame))
     if frame.error:
-        return f'<div class="cllm-words cllm-error" role="alert">{escaped(frame.error)}</div>'
-    if not frame.recent:
-        known = frame.plateaus
-        said = (
-            f"Nothing trained yet. A machine that knows nothing has the loss ln V = {known.uniform:.4f} nats; one that "
-            f"knows how often each token occurs, H1 = {known.unigram:.4f}; the token before, H2 = {known.bigram:.4f}."
-        )
-    else:
-        said = instrument_words(frame.recent, frame.plateaus, family(frame))
+        return f'<div class="cllm-words cllm-error" role="alert">{said}</div>'
     # Read aloud when the run halts: several times a second nobody could follow.
     live = "off" if frame.state == "running" else "polite"
-    return f'<div class="cllm-words" role="status" aria-live="{live}">{escaped(said)}</div>'
+    return f'<div class="cllm-words" role="status" aria-live="{live}">{said}</div>'
+
+
+def line_of_words(frame: Frame) -> str:
+    """What the instruments show, or what went wrong; before the first step, what to hold the loss against."""
+    if frame.error:
+        return frame.error
+    if frame.recent:
+        return instrument_words(frame.recent, frame.plateaus, family(frame))
+    known = frame.plateaus
+    return (
+        f"Nothing trained yet. A machine that knows nothing has the loss ln V = {known.uniform:.4f} nats; one that "
+        f"knows how often each token occurs, H1 = {known.unigram:.4f}; the token before, H2 = {known.bigram:.4f}."
+    )
 
 
 def family(frame: Frame) -> str:
@@ -129,7 +136,8 @@ def sample(frame: Frame) -> str:
         return '<div class="cllm-note">No text yet: one is written every few seconds of training.</div>'
     return (
         f'<div class="cllm-sample">{escaped(frame.glance.text)}</div>'
-        f'<div class="cllm-note">begun after step {frame.glance.text_step:,}; first word given, temperature 0.8</div>'
+        f'<div class="cllm-note">begun after step {frame.glance.text_step:,}; first word given, '
+        f"temperature {TEMPERATURE}</div>"
     )
 
 

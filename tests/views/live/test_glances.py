@@ -1,6 +1,5 @@
 """What is looked at between two steps changes nothing, and takes no more than its share."""
 
-import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -63,8 +62,11 @@ def test_attention_and_text_take_turns_and_each_has_its_time(clock):
     clock.now += 1.0
     assert glances.after_step() and glances.glance.looked
     first = glances.glance
-    pieces = itertools.takewhile(lambda _: glances.glance.text == "", itertools.repeat(None))
-    assert sum(glances.after_step() for _ in pieces) == 1 + TEXT_TOKENS + 1  # begun, each token, its end
+    shown = []
+    while glances.after_step():
+        shown.append(glances.glance.text)
+    assert len(shown) == 1 + TEXT_TOKENS + 1  # begun, each token, its end
+    assert shown[0] == "" and len(set(shown[1:-1])) == TEXT_TOKENS, "the text is shown while it grows"
     assert len(glances.glance.text.split()) == 1 + TEXT_TOKENS
     assert glances.glance.attention is first.attention
     assert not glances.after_step(), "nothing is due"
@@ -72,10 +74,7 @@ def test_attention_and_text_take_turns_and_each_has_its_time(clock):
     assert glances.after_step() and glances.glance.attention is not first.attention
     assert not glances.after_step()
     clock.now += TEXT_EVERY - ATTENTION_EVERY
-    before = glances.glance.text
-    while glances.glance.text == before and glances.after_step():
-        pass
-    assert not glances.after_step()
+    assert sum(1 for _ in iter(glances.after_step, False)) == 1 + 1 + TEXT_TOKENS + 1  # attention is due too
 
 
 def test_the_text_begins_with_the_texts_first_word_and_says_after_which_step(clock):

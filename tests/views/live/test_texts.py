@@ -29,6 +29,7 @@ def frame(**choices) -> Frame:
     empty = Frame(
         state="ready",
         goes_back=False,
+        run=0,
         step=0,
         epoch=0,
         epochs=None,
