@@ -18,7 +18,11 @@ ZERO_INIT = "zero-init: Every weight zero, gamma included"
 STEPS_ABOVE = "shown => Number(/step ([\\d,]+)/.exec(shown)[1].replaceAll(',', '')) > {}"
 # Every field that takes text. What is typed are commands of JupyterLab where the focus is elsewhere: interrupt the
 # kernel (document 002's key), delete the cell, restart, insert cells, cut, undo.
-FIELDS = ("learning-rate", "clip-norm", "epochs", "fault")
+FIELDS = {
+    "Phases": ("learning-rate", "clip-norm", "epochs", "fault"),
+    "New run": ("seed", "held-out"),
+    "Take along": ("file-name", "recipe"),
+}
 COMMANDS = "iidd00abxz"
 
 newest_only = pytest.mark.parametrize("kernel", ["newest"], indirect=True)
@@ -113,8 +117,9 @@ def test_what_is_typed_in_a_field_does_nothing_else(write: Write, visit: Visit) 
     notebook.run_all()
     notebook.press("cllm-start")
     trains_beyond(notebook, 5)
-    for name in FIELDS:
-        notebook.type(name := f"cllm-{name}", COMMANDS)
+    for panel, name in ((panel, f"cllm-{name}") for panel, names in FIELDS.items() for name in names):
+        notebook.press("cllm-panel-choice", panel)
+        notebook.type(name, COMMANDS)
         notebook.field(name).click()
         notebook.page.keyboard.press("Escape")
         notebook.page.keyboard.type(COMMANDS)

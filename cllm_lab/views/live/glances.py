@@ -63,7 +63,7 @@ class Glances:
         if self._pieces is not None:
             self._write_on()
         elif now >= self._attention_due:
-            self._look_at_attention()
+            self.look()
             self._attention_due = now + ATTENTION_EVERY
         elif now >= self._text_due:
             self._begin_text()
@@ -73,12 +73,9 @@ class Glances:
         self._spent += time.perf_counter() - now
         return True
 
+    @np.errstate(all="ignore")
     def look(self) -> None:
         """Looks at the attention now, whatever the time."""
-        self._look_at_attention()
-
-    @np.errstate(all="ignore")
-    def _look_at_attention(self) -> None:
         activations = self._trainer.forward(self._window[None])
         layer = self._trainer.model.config.n_layers - 1
         name = f"layers.{layer}.attention.weights"
