@@ -8,7 +8,7 @@ import operator
 import numpy as np
 
 # A purpose is known to the generator by its place in this tuple: append, never reorder.
-PURPOSES = ("initialisation", "order", "dropout", "sampling", "language", "check")
+PURPOSES = ("initialisation", "order", "dropout", "sampling", "language", "check", "lattice")
 
 # SeedSequence joins its numbers as 32-bit words without marking where one ends. Within these bounds
 # a seed fills at most its own four words and an index exactly one, so no two keys can coincide.

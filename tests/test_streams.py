@@ -14,7 +14,7 @@ def draws(seed, purpose, indices):
 
 
 def test_purposes_keep_their_names_and_places():
-    assert PURPOSES == ("initialisation", "order", "dropout", "sampling", "language", "check")
+    assert PURPOSES == ("initialisation", "order", "dropout", "sampling", "language", "check", "lattice")
 
 
 @given(keys)

@@ -30,14 +30,26 @@ if TYPE_CHECKING:
     )
     from cllm_lab.lattice.historical import (
         HistoricalComparison,
+        NumberKinds,
         compare_historical_primes,
         false_primes,
         historical_primes,
         missed_primes,
+        number_kinds,
+    )
+    from cllm_lab.lattice.locality import (
+        VOCABULARY_ORDERS,
+        frequency_order,
+        moved_rows,
+        renumbered,
+        vocabulary_order,
     )
     from cllm_lab.lattice.neighbours import nearest_neighbours
     from cllm_lab.lattice.phase import (
+        COORDINATE_WEIGHT,
         GOLDEN_ANGLE,
+        historical_key,
+        historical_key_adjoint,
         phase_alignment,
         query_to_key_rotation,
         query_to_key_rotation_adjoint,
@@ -104,6 +116,15 @@ if TYPE_CHECKING:
         operation_properties,
         symmetry_class,
     )
+    from cllm_lab.lattice.token_features import (
+        PAIR_FEATURES,
+        PLACE_MAPS,
+        PRIME_MAPS,
+        TokenLattice,
+        token_lattice,
+        token_places_of,
+        token_primes_of,
+    )
     from cllm_lab.lattice.token_primes import (
         TOKEN_PRIMES,
         growth_token_primes,
@@ -141,8 +162,18 @@ _HOMES = {
     "false_primes": "cllm_lab.lattice.historical",
     "historical_primes": "cllm_lab.lattice.historical",
     "missed_primes": "cllm_lab.lattice.historical",
+    "number_kinds": "cllm_lab.lattice.historical",
+    "NumberKinds": "cllm_lab.lattice.historical",
+    "VOCABULARY_ORDERS": "cllm_lab.lattice.locality",
+    "frequency_order": "cllm_lab.lattice.locality",
+    "moved_rows": "cllm_lab.lattice.locality",
+    "renumbered": "cllm_lab.lattice.locality",
+    "vocabulary_order": "cllm_lab.lattice.locality",
     "nearest_neighbours": "cllm_lab.lattice.neighbours",
+    "COORDINATE_WEIGHT": "cllm_lab.lattice.phase",
     "GOLDEN_ANGLE": "cllm_lab.lattice.phase",
+    "historical_key": "cllm_lab.lattice.phase",
+    "historical_key_adjoint": "cllm_lab.lattice.phase",
     "phase_alignment": "cllm_lab.lattice.phase",
     "query_to_key_rotation": "cllm_lab.lattice.phase",
     "query_to_key_rotation_adjoint": "cllm_lab.lattice.phase",
@@ -196,6 +227,13 @@ _HOMES = {
     "historical_symmetries": "cllm_lab.lattice.symmetry",
     "operation_properties": "cllm_lab.lattice.symmetry",
     "symmetry_class": "cllm_lab.lattice.symmetry",
+    "PAIR_FEATURES": "cllm_lab.lattice.token_features",
+    "PLACE_MAPS": "cllm_lab.lattice.token_features",
+    "PRIME_MAPS": "cllm_lab.lattice.token_features",
+    "TokenLattice": "cllm_lab.lattice.token_features",
+    "token_lattice": "cllm_lab.lattice.token_features",
+    "token_places_of": "cllm_lab.lattice.token_features",
+    "token_primes_of": "cllm_lab.lattice.token_features",
     "TOKEN_PRIMES": "cllm_lab.lattice.token_primes",
     "wrapped_token_primes": "cllm_lab.lattice.token_primes",
     "growth_token_primes": "cllm_lab.lattice.token_primes",

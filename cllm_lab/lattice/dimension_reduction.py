@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from cllm_lab.corpus.arguments import real_number, whole_number
-
-FloatArray = NDArray[np.float64]
+from cllm_lab.corpus.arguments import real_number
+from cllm_lab.lattice.arguments import FloatArray, finite_array, within
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,13 @@ class LowRankFactors:
 def truncated_svd(matrix: ArrayLike, rank: int) -> LowRankFactors:
     """The best approximation of ``matrix`` (m, n) by one of rank ``rank``, in factors, float64.
 
-    Raises TypeError unless ``rank`` is an integer, ValueError unless 1 <= rank <= min(m, n), for another number of
-    dimensions and for entries that are not finite.
+    Raises TypeError unless ``rank`` is an integer and ``matrix`` holds real numbers, ValueError unless
+    1 <= rank <= min(m, n), for another number of dimensions and for entries that are not finite.
 
     Source: C. Eckart, G. Young, "The approximation of one matrix by another of lower rank", Psychometrika 1 (1936).
     """
     a = _finite_matrix(matrix)
-    r = whole_number("rank", rank, 1)
-    if r > min(a.shape):
-        raise ValueError(f"rank must be at most {min(a.shape)} for shape {a.shape}, got {r}")
+    r = within("rank", rank, 1, min(a.shape), f" for shape {a.shape}")
     u, sigma, vt = np.linalg.svd(a, full_matrices=False)
     return LowRankFactors(left=u[:, :r] * sigma[:r], right=vt[:r].copy(), singular_values=sigma)
 
@@ -98,9 +94,7 @@ def _cumulative_energy(singular_values: FloatArray) -> FloatArray:
 
 
 def _finite_matrix(matrix: ArrayLike) -> FloatArray:
-    a: NDArray[Any] = np.asarray(matrix, np.float64)
+    a = finite_array("matrix", matrix)
     if a.ndim != 2 or 0 in a.shape:
         raise ValueError(f"matrix must have two dimensions, none of them 0; got shape {a.shape}")
-    if not np.isfinite(a).all():
-        raise ValueError("matrix must be finite, got NaN or infinity among its entries")
     return a

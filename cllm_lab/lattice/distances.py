@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from cllm_lab.lattice.arguments import FloatArray, finite_array, not_negative, require_broadcast
 from cllm_lab.lattice.phase import phase_alignment
 from cllm_lab.lattice.similarity import (
     gcd_over_max,
@@ -22,8 +22,6 @@ from cllm_lab.lattice.similarity import (
     reciprocal_gcd,
     zero_if_coprime,
 )
-
-FloatArray = NDArray[np.float64]
 
 
 def lattice_distance(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) -> FloatArray:
@@ -35,18 +33,16 @@ def lattice_distance(x: ArrayLike, y: ArrayLike, p: ArrayLike, q: ArrayLike) -> 
     On distinct primes this is Euclid's distance, a metric. Composites shorten the way through numbers with common
     factors, and the triangle inequality fails: from 2 over 6 to 3. It fails too where several places share one prime.
 
-    Raises TypeError unless p and q hold integers, ValueError below 1, for places that are not finite or whose last
-    dimensions differ, and for shapes that do not broadcast.
+    Raises TypeError unless p and q hold integers and x and y real numbers, ValueError below 1, for places that are not
+    finite or whose last dimensions differ, and for shapes that do not broadcast.
     """
     p, q = positive_pair(p, q, ("p", "q"))
-    here: NDArray[Any] = np.asarray(x, np.float64)
-    there: NDArray[Any] = np.asarray(y, np.float64)
+    here, there = finite_array("x", x), finite_array("y", y)
     if here.ndim == 0 or there.ndim == 0 or here.shape[-1] != there.shape[-1]:
         raise ValueError(
             f"x and y must have shape (..., axes) with the same axes; got {here.shape}, {there.shape}"
         )
-    if not (np.isfinite(here).all() and np.isfinite(there).all()):
-        raise ValueError("x and y must be finite")
+    require_broadcast(x=here.shape[:-1], y=there.shape[:-1], p=p.shape, q=q.shape)
     return np.asarray(np.linalg.norm(here - there, axis=-1) / np.gcd(p, q))
 
 
@@ -161,15 +157,13 @@ def metric_failures(distances: ArrayLike, tolerance: float = 1e-12) -> MetricFai
     """Look for failures of the axioms in a table of distances (n, n) of n different things, every triple of them.
 
     ``tolerance``: what rounding may do. ``excess`` is 0 where the triangle inequality holds. n³ operations.
-    Raises ValueError for another shape, entries that are not finite, and a tolerance that is not or is below 0.
+    Raises TypeError for what is no real number, ValueError for another shape, entries that are not finite, and a
+    tolerance that is not or is below 0.
     """
-    if not 0.0 <= tolerance < np.inf:
-        raise ValueError(f"tolerance must be finite and at least 0; got {tolerance!r}")
-    d: NDArray[Any] = np.asarray(distances, np.float64)
+    tolerance = not_negative("tolerance", tolerance)
+    d = finite_array("distances", distances)
     if d.ndim != 2 or d.shape[0] != d.shape[1] or d.shape[0] == 0:
         raise ValueError(f"distances must have shape (n, n), n at least 1; got {d.shape}")
-    if not np.isfinite(d).all():
-        raise ValueError("distances must be finite")
     n = len(d)
     triangle, excess = None, 0.0
     for j in range(n):

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cllm_lab.corpus.arguments import whole_number
-from cllm_lab.lattice.primes import IntArray, is_prime, primes_below
+from cllm_lab.lattice.arguments import IntArray, within
+from cllm_lab.lattice.primes import primes_below
 
 SEEDS = (2, 3, 5, 13, 43)
 REFUSED_MOD_12 = (0, 6, 8, 10)
@@ -32,6 +32,19 @@ LAST_DIVISOR = 61
 LARGEST_LIMIT = 10**9
 
 _SEGMENT = 60 * 2**14
+
+
+@dataclass(frozen=True)
+class NumberKinds:
+    """The numbers up to ``limit`` by what the list makes of them, each int64 and ascending.
+
+    true: primes that it has; false: composites that it has; missed: primes that it lacks.
+    """
+
+    limit: int
+    true: IntArray
+    false: IntArray
+    missed: IntArray
 
 
 @dataclass(frozen=True)
@@ -68,14 +81,7 @@ def historical_blocks(limit: int) -> Iterator[tuple[int, IntArray]]:
     """The same a segment at a time: pairs (end, the entries n < end that come after the last end); the last end is
     limit + 1. Raises as `historical_primes`, at once.
     """
-    return _blocks(_checked(limit) + 1)
-
-
-def _checked(limit: int) -> int:
-    limit = whole_number("limit", limit, 0)
-    if limit > LARGEST_LIMIT:
-        raise ValueError(f"limit must be at most {LARGEST_LIMIT}, got {limit}")
-    return limit
+    return _blocks(within("limit", limit, 0, LARGEST_LIMIT) + 1)
 
 
 def _blocks(end: int) -> Iterator[tuple[int, IntArray]]:
@@ -103,31 +109,38 @@ def _admitted() -> NDArray[np.bool_]:
     )
 
 
+def number_kinds(limit: int) -> NumberKinds:
+    """The numbers 1, ..., ``limit`` sorted into true, false and missed primes. Raises as `historical_primes`."""
+    entries = historical_primes(limit)
+    primes = primes_below(limit + 1)
+    return NumberKinds(
+        limit=int(limit),
+        true=np.intersect1d(entries, primes, assume_unique=True),
+        false=np.setdiff1d(entries, primes, assume_unique=True),
+        missed=np.setdiff1d(primes, entries, assume_unique=True),
+    )
+
+
 def false_primes(limit: int) -> IntArray:
     """The composite entries of `historical_primes`, ascending: 7,376 to 200,000. Raises as it does."""
-    entries = historical_primes(limit)
-    return entries[~np.asarray(is_prime(entries))]
+    return number_kinds(limit).false
 
 
 def missed_primes(limit: int) -> IntArray:
     """The primes up to ``limit`` that `historical_primes` lacks, ascending: 2,266 to 200,000. Raises as it does."""
-    limit = _checked(limit)
-    return np.setdiff1d(primes_below(limit + 1), historical_primes(limit), assume_unique=True)
+    return number_kinds(limit).missed
 
 
 def compare_historical_primes(limit: int) -> HistoricalComparison:
-    """The list up to ``limit`` against the primes, in counts. Raises as `historical_primes`."""
-    limit = _checked(limit)
-    entries, primes = historical_primes(limit), primes_below(limit + 1)
-    composites = np.setdiff1d(entries, primes, assume_unique=True)
-    missed = np.setdiff1d(primes, entries, assume_unique=True)
-    residues, counts = np.unique(missed % 30, return_counts=True)
+    """`number_kinds` in counts. Raises as `historical_primes`."""
+    kinds = number_kinds(limit)
+    residues, counts = np.unique(kinds.missed % 30, return_counts=True)
     return HistoricalComparison(
-        limit=limit,
-        entries=entries.size,
-        primes=primes.size,
-        composites=composites.size,
-        first_composite=int(composites[0]) if composites.size else None,
-        missed=missed.size,
+        limit=kinds.limit,
+        entries=kinds.true.size + kinds.false.size,
+        primes=kinds.true.size + kinds.missed.size,
+        composites=kinds.false.size,
+        first_composite=int(kinds.false[0]) if kinds.false.size else None,
+        missed=kinds.missed.size,
         missed_residues=dict(zip(residues.tolist(), counts.tolist(), strict=True)),
     )

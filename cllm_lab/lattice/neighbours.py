@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from cllm_lab.corpus.arguments import whole_number
+from cllm_lab.lattice.arguments import FloatArray, IntArray, finite_array, within
 
 # The tree rounds distances in its own order. What it calls farther by less than this may be as near.
 _ROUNDING = 1e-12
@@ -13,7 +13,7 @@ _ROUNDING = 1e-12
 
 def nearest_neighbours(
     points: ArrayLike, k: int, queries: ArrayLike | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[IntArray, FloatArray]:
     """The k points nearest to each query: their indices and Euclidean distances, (Q, k) each, nearest first.
 
     points: real (N, D), such as `spiral_position`; queries: real (Q, D). Without queries every point asks for the
@@ -22,8 +22,8 @@ def nearest_neighbours(
 
     A k-d tree (Bentley 1975; scipy.spatial.cKDTree): about N log N to build, log N a query in few dimensions.
 
-    Raises TypeError unless k is an integer; ValueError for points or queries that are not finite real matrices of one
-    width, and for k below 1 or above the number of points there are to choose from.
+    Raises TypeError unless k is an integer and points and queries hold real numbers; ValueError for points or queries
+    that are not finite matrices of one width, and for k below 1 or above the number of points to choose from.
     """
     from scipy.spatial import cKDTree
 
@@ -32,9 +32,7 @@ def nearest_neighbours(
     if asked.shape[1] != place.shape[1]:
         raise ValueError(f"queries must have {place.shape[1]} columns as points have, got {asked.shape[1]}")
     others = len(place) - (queries is None)
-    k = whole_number("k", k, 1)
-    if k > others:
-        raise ValueError(f"k must be at most {others}, the number of points to choose from; got {k}")
+    k = within("k", k, 1, others, ", the number of points to choose from")
 
     # One more than wanted, beside the point itself: that one tells whether a tie runs over the end of the row.
     wanted = min(k + 1 + (queries is None), len(place))
@@ -57,12 +55,12 @@ def nearest_neighbours(
 
 
 def _nearest(
-    place: NDArray[np.float64],
-    asked: NDArray[np.float64],
-    candidates: NDArray[np.int64],
-    own: NDArray[np.int64],
+    place: FloatArray,
+    asked: FloatArray,
+    candidates: IntArray,
+    own: IntArray,
     k: int,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[IntArray, FloatArray]:
     """The k best of each row of candidates, own one left out, by distance and then by index."""
     distances = np.sqrt(np.square(place[candidates] - asked[:, None]).sum(axis=-1))
     distances[candidates == own[:, None]] = np.inf
@@ -70,13 +68,8 @@ def _nearest(
     return np.take_along_axis(candidates, order, -1), np.take_along_axis(distances, order, -1)
 
 
-def _matrix(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
-    array = array.astype(np.float64, copy=False)
+def _matrix(name: str, values: ArrayLike) -> FloatArray:
+    array = finite_array(name, values)
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"{name} must have shape (number, dimensions), got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite")
     return array

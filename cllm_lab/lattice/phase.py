@@ -1,4 +1,4 @@
-"""Phase alignment of primes, the turn from query to key, and the resonance score that the original meant for attention.
+"""Phase alignment of primes, the original's way from query to key, and the resonance score it meant for attention.
 
 Legend: D = d_head, p and q primes (positive integers), golden = 2 pi / phi^2 with phi = (1 + sqrt 5) / 2.
 """
@@ -12,15 +12,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cllm_lab.corpus.arguments import whole_number
-from cllm_lab.lattice.primes import IntArray, integer_array
-from cllm_lab.lattice.similarity import positive_pair, reciprocal_gcd
+from cllm_lab.lattice.arguments import (
+    FloatArray,
+    IntArray,
+    finite_array,
+    integer_array,
+    real_array,
+    require_broadcast,
+)
+from cllm_lab.lattice.similarity import half_or_reciprocal, positive_pair
 from cllm_lab.lattice.spirals import LARGEST_NUMBER
 
-FloatArray = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 
 GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
 PERIOD = 360
+COORDINATE_WEIGHT = 0.1
 
 
 def phase_alignment(p: ArrayLike, q: ArrayLike) -> FloatArray:
@@ -34,8 +41,7 @@ def phase_alignment(p: ArrayLike, q: ArrayLike) -> FloatArray:
 
     Raises TypeError unless both hold integers, ValueError below 1, too large, or for shapes that do not broadcast.
     """
-    p, q = positive_pair(p, q, ("p", "q"))
-    return np.asarray((1.0 + np.cos(2.0 * math.pi * (p - q) / (p + q))) / 2.0)
+    return _alignment(*positive_pair(p, q, ("p", "q")))
 
 
 def turn_angles(primes: ArrayLike, d_head: int) -> FloatArray:
@@ -51,21 +57,19 @@ def turn_angles(primes: ArrayLike, d_head: int) -> FloatArray:
 def query_to_key_turn(queries: ArrayLike, primes: ArrayLike) -> Floats:
     """The first of the original's steps from query to key: k = R q, k_i = q_i cos t_i - q_{i+1} sin t_i, q_D being q_0.
 
-    The original then adds 0.1 times the coordinates to the first three dimensions, and divides by sqrt(p).
+    `historical_key` takes the other two as well. ``queries`` (..., D); ``primes`` broadcasts to (...); angles as
+    `turn_angles`. float32 in, float32 out; else float64.
 
-    ``queries`` (..., D); ``primes`` broadcasts to (...); angles as `turn_angles`. float32 in, float32 out; else
-    float64.
-
-    Called a rotation, and none: the rows of R have length 1, but for D >= 3, i >= 1 and a prime that is no multiple of
-    360, <row i, row i+1> = -sin t_i cos t_{i+1} is not 0 (t_0 is 0), so that R keeps lengths on the average over all
-    directions (|R|_F² = D) and changes those of most vectors.
+    Called a rotation, and none: the rows of R have length 1, but for D >= 3 and i >= 1, <row i, row i+1> =
+    -sin t_i cos t_{i+1} is not 0 (t_0 is 0), so that R keeps squared lengths on the average over all directions
+    (|R|_F² = D) and changes those of most vectors.
     det R = prod_i cos t_i: R is invertible for every prime, since the golden angle is no rational multiple of pi, but
     as badly conditioned as chance has it. `query_to_key_rotation` is a rotation.
 
     Raises TypeError unless queries are real numbers and primes integers, ValueError where the shapes do not agree.
     """
     q, t = _vectors_and_angles("queries", queries, primes)
-    return q * np.cos(t).astype(q.dtype) - np.roll(q, -1, axis=-1) * np.sin(t).astype(q.dtype)
+    return _turned(q, t)
 
 
 def query_to_key_turn_adjoint(gradient: ArrayLike, primes: ArrayLike) -> Floats:
@@ -74,7 +78,44 @@ def query_to_key_turn_adjoint(gradient: ArrayLike, primes: ArrayLike) -> Floats:
     <R x, y> = <x, R^T y>. Shapes, dtypes and errors as there.
     """
     y, t = _vectors_and_angles("gradient", gradient, primes)
-    return y * np.cos(t).astype(y.dtype) - np.roll(y * np.sin(t).astype(y.dtype), 1, axis=-1)
+    return _turned_back(y, t)
+
+
+def historical_key(queries: ArrayLike, primes: ArrayLike, coordinates: ArrayLike) -> Floats:
+    """All three of the original's steps from query to key, k = (R q + 0.1 S c) / sqrt(p):
+
+    1. R q, the turn: `query_to_key_turn`;
+    2. 0.1 times (x, y, z) of the token are added to dimensions 0, 1 and 2, which is what S does;
+    3. all of it is divided by sqrt(p), the added coordinates too.
+
+    ``queries`` (..., D), D at least 3; ``primes`` broadcasts to (...), ``coordinates``, such as
+    `cllm_lab.lattice.spirals.lattice_coordinates`, to (..., 3). float32 in, float32 out; else float64.
+
+    Affine, not linear: a query of zeros has the key 0.1 S c / sqrt(p), the same at every step of training. The division
+    makes keys shorter by the root of their prime, 324 times for 104,729, as if each token had a temperature of its own.
+    x and y grow with sqrt(id), so that what is added shrinks as 1 / sqrt(ln(id)) alone, and outlasts R q.
+
+    Raises as `query_to_key_turn`, and ValueError for D below 3 and coordinates that are not finite or do not fit.
+    """
+    q, t = _vectors_and_angles("queries", queries, primes)
+    key = _turned(q, t)
+    _require_three(q.shape[-1])
+    place = finite_array("coordinates", coordinates)
+    if not _fits(place.shape, (*q.shape[:-1], 3)):
+        raise ValueError(f"coordinates must broadcast to {(*q.shape[:-1], 3)}, got {place.shape}")
+    key[..., :3] += (COORDINATE_WEIGHT * place).astype(q.dtype)
+    return key * _reciprocal_root(primes, q.dtype)
+
+
+def historical_key_adjoint(gradient: ArrayLike, primes: ArrayLike) -> Floats:
+    """R^T y / sqrt(p), the adjoint of the linear part of `historical_key`, its backward pass (dq from dk).
+
+    The coordinates do not enter: they are no function of the query.
+    <historical_key(x, p, c) - historical_key(0, p, c), y> = <x, this>. Shapes, dtypes and errors as there.
+    """
+    y, t = _vectors_and_angles("gradient", gradient, primes)
+    _require_three(y.shape[-1])
+    return _turned_back(y, t) * _reciprocal_root(primes, y.dtype)
 
 
 def query_to_key_rotation(queries: ArrayLike, primes: ArrayLike) -> Floats:
@@ -99,21 +140,56 @@ def resonance_factor(distance: ArrayLike, p: ArrayLike, q: ArrayLike) -> FloatAr
     In [0, 3/2]. ``distance``: non-negative, such as `cllm_lab.lattice.distances.lattice_distance`. All broadcast;
     float64. It is also the derivative of `resonance` in the score.
 
-    Raises as `phase_alignment`, and ValueError for a negative distance, NaN or infinity.
+    Raises as `phase_alignment`, TypeError unless the distance is a real number, ValueError for a negative one, NaN or
+    infinity.
     """
     p, q = positive_pair(p, q, ("p", "q"))
-    apart: NDArray[Any] = np.asarray(distance, np.float64)
-    if not (np.isfinite(apart).all() and (apart >= 0).all()):
-        raise ValueError("distance must be finite and at least 0")
-    return np.asarray((1.0 + reciprocal_gcd(p, q)) * phase_alignment(p, q) / (1.0 + apart))
+    apart = finite_array("distance", distance)
+    if (apart < 0.0).any():
+        raise ValueError(f"distance must be at least 0, got {apart.min()}")
+    require_broadcast(distance=apart.shape, p=p.shape, q=q.shape)
+    return np.asarray((1.0 + half_or_reciprocal(np.gcd(p, q))) * _alignment(p, q) / (1.0 + apart))
 
 
 def resonance(score: ArrayLike, distance: ArrayLike, p: ArrayLike, q: ArrayLike) -> FloatArray:
     """score · `resonance_factor`: the original's attention score, ``score`` being the dot product of key and query.
 
-    Raises as `resonance_factor`.
+    A causal mask comes after it: the factor may be 0, and 0 times minus infinity is no score.
+    Raises as `resonance_factor`, and for a score that is no real number, is NaN or is infinite.
     """
-    return np.asarray(np.asarray(score, np.float64) * resonance_factor(distance, p, q))
+    dot = finite_array("score", score)
+    factor = resonance_factor(distance, p, q)
+    require_broadcast(score=dot.shape, distance=np.shape(distance), p=np.shape(p), q=np.shape(q))
+    return np.asarray(dot * factor)
+
+
+def _alignment(p: IntArray, q: IntArray) -> FloatArray:
+    return np.asarray((1.0 + np.cos(2.0 * math.pi * (p - q) / (p + q))) / 2.0)
+
+
+def _turned(q: Floats, t: FloatArray) -> Floats:
+    return np.asarray(q * np.cos(t).astype(q.dtype) - np.roll(q, -1, axis=-1) * np.sin(t).astype(q.dtype))
+
+
+def _turned_back(y: Floats, t: FloatArray) -> Floats:
+    return np.asarray(y * np.cos(t).astype(y.dtype) - np.roll(y * np.sin(t).astype(y.dtype), 1, axis=-1))
+
+
+def _reciprocal_root(primes: ArrayLike, dtype: np.dtype[Any]) -> Floats:
+    return np.asarray(1.0 / np.sqrt(np.asarray(primes, np.float64))[..., None]).astype(dtype)
+
+
+def _require_three(d_head: int) -> None:
+    if d_head < 3:
+        raise ValueError(f"d_head must be at least 3, the number of coordinates; got {d_head}")
+
+
+def _fits(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether ``shape`` broadcasts to ``target``. Broadcasting the target instead would make the adjoint a sum."""
+    try:
+        return np.broadcast_shapes(shape, target) == target
+    except ValueError:
+        return False
 
 
 def _rotate_pairs(name: str, values: ArrayLike, primes: ArrayLike, sense: float) -> Floats:
@@ -129,20 +205,11 @@ def _rotate_pairs(name: str, values: ArrayLike, primes: ArrayLike, sense: float)
 
 
 def _vectors_and_angles(name: str, values: ArrayLike, primes: ArrayLike) -> tuple[Floats, FloatArray]:
-    x: NDArray[Any] = np.asarray(values)
-    if x.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must hold real numbers, got dtype {x.dtype}")
-    if x.dtype not in (np.float32, np.float64):
-        x = x.astype(np.float64)
+    x = real_array(name, values)
     if x.ndim == 0:
         raise ValueError(f"{name} must have shape (..., d_head), got a single number")
     p: IntArray = integer_array("primes", primes, 1, LARGEST_NUMBER)
-    # Broadcasting the vectors instead would make the adjoint a sum, and this one wrong.
-    try:
-        fits = np.broadcast_shapes(p.shape, x.shape[:-1]) == x.shape[:-1]
-    except ValueError:
-        fits = False
-    if not fits:
+    if not _fits(p.shape, x.shape[:-1]):
         raise ValueError(
             f"primes must broadcast to {x.shape[:-1]}, the shape of {name} but for its last; got {p.shape}"
         )

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cllm_lab.corpus.arguments import whole_number
-
-IntArray = NDArray[np.int64]
+from cllm_lab.lattice.arguments import IntArray, integer_array, integers, within
 
 # A list of the 50,847,534 primes below 10^9 takes 407 MB; prime_blocks goes further without holding them all.
 LARGEST_LIST = 10**9
@@ -45,7 +44,7 @@ def primes_below(n: int) -> IntArray:
 
     Raises TypeError unless n is an integer, ValueError for a negative one or one above `LARGEST_LIST`.
     """
-    n = _at_most("n", whole_number("n", n, 0), LARGEST_LIST)
+    n = within("n", n, 0, LARGEST_LIST)
     blocks = [primes for _, primes in _blocks(n)]
     return np.concatenate(blocks) if blocks else np.empty(0, np.int64)
 
@@ -57,7 +56,7 @@ def prime_blocks(n: int) -> Iterator[tuple[int, IntArray]]:
 
     Raises, at once, TypeError unless n is an integer, ValueError for a negative one or one above `LARGEST_SIEVE`.
     """
-    return _blocks(_at_most("n", whole_number("n", n, 0), LARGEST_SIEVE))
+    return _blocks(within("n", n, 0, LARGEST_SIEVE))
 
 
 def _blocks(n: int) -> Iterator[tuple[int, IntArray]]:
@@ -111,7 +110,7 @@ def prime_count(n: int) -> int:
 
     Raises TypeError unless n is an integer, ValueError for a negative one or one above `LARGEST_COUNT`.
     """
-    n = _at_most("n", whole_number("n", n, 0), LARGEST_COUNT)
+    n = within("n", n, 0, LARGEST_COUNT)
     if n < 2:
         return 0
     root = math.isqrt(n)
@@ -194,19 +193,13 @@ def is_prime(n: ArrayLike) -> bool | NDArray[np.bool_]:
 
     Raises TypeError unless n holds integers, ValueError for one of 2^64 or more.
     """
-    values = np.asarray(n)
-    if values.size == 0:
-        return np.empty(values.shape, np.bool_)
-    if values.dtype == object:
-        raise ValueError(
-            "n must hold integers that int64 or uint64 can hold; it holds others, or other objects"
-        )
-    if not np.issubdtype(values.dtype, np.integer):
-        raise TypeError(f"n must hold integers, got dtype {values.dtype}")
-    flat = values.ravel()
+    values = integers("n", n)
+    if values.size and (greatest := int(values.max())) >= 2**64:
+        raise ValueError(f"n must be at most {2**64 - 1}, got {greatest}")
+    flat = np.maximum(values.ravel(), 0).astype(np.uint64)
     prime = np.zeros(flat.shape, np.bool_)
     small = (flat > 1) & (flat < _SMALL_LIMIT)
-    prime[small] = _small_are_prime(flat[small].astype(np.uint64))
+    prime[small] = _small_are_prime(flat[small])
     for place in np.flatnonzero(flat >= _SMALL_LIMIT):
         prime[place] = _is_large_prime(int(flat[place]))
     return bool(prime[0]) if values.ndim == 0 else prime.reshape(values.shape)
@@ -270,7 +263,7 @@ def next_prime(n: int) -> int:
     Raises TypeError unless n is an integer, ValueError for a negative one or where p would not be below 2^64.
     """
     # The largest prime below 2^64.
-    candidate = max(2, _at_most("n", whole_number("n", n, 0), 2**64 - 59))
+    candidate = max(2, within("n", n, 0, 2**64 - 59))
     while not is_prime(candidate):
         candidate += 1
     return candidate
@@ -307,7 +300,7 @@ def factorise(n: int) -> tuple[tuple[int, int], ...]:
 
     Raises TypeError unless n is an integer, ValueError for one below 1 or above `LARGEST_FACTORED`.
     """
-    left = _at_most("n", whole_number("n", n, 1), LARGEST_FACTORED)
+    left = within("n", n, 1, LARGEST_FACTORED)
     candidates = primes_below(math.isqrt(left) + 1)
     factors: list[tuple[int, int]] = []
     for p in candidates[left % candidates == 0].tolist():
@@ -319,27 +312,3 @@ def factorise(n: int) -> tuple[tuple[int, int], ...]:
     if left > 1:
         factors.append((left, 1))
     return tuple(factors)
-
-
-def integer_array(name: str, values: ArrayLike, minimum: int, maximum: int | None = None) -> IntArray:
-    """`values` as int64 of their shape. Raises TypeError unless they are integers, ValueError outside the bounds."""
-    array: NDArray[Any] = np.asarray(values)
-    if array.size == 0:
-        return np.empty(array.shape, np.int64)
-    if array.dtype == object:
-        raise ValueError(f"{name} must hold integers of 64 bits; it holds larger ones or other objects")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{name} must hold integers, got dtype {array.dtype}")
-    low, high = int(array.min()), int(array.max())
-    if low < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {low}")
-    most = min(np.iinfo(np.int64).max, np.iinfo(np.int64).max if maximum is None else maximum)
-    if high > most:
-        raise ValueError(f"{name} must be at most {most}, got {high}")
-    return array.astype(np.int64, copy=False)
-
-
-def _at_most(name: str, value: int, maximum: int) -> int:
-    if value > maximum:
-        raise ValueError(f"{name} must be at most {maximum}, got {value}")
-    return value

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cllm_lab.corpus.arguments import whole_number
+from cllm_lab.lattice.arguments import FloatArray, finite_array, within
 from cllm_lab.lattice.reduction import lll_reduce_with_transform, unimodular_inverse
 
-FloatArray = NDArray[np.float64]
 IntegerArray = NDArray[Any]
 
 MOST_BITS = 32
@@ -83,34 +82,44 @@ class ReducedBlock:
         return _bits(self.reduced)
 
     def product(self, x: ArrayLike) -> FloatArray:
-        """scale · Q x for x (d, ...), in float64."""
-        return np.asarray(self.scale * (self.quantised.astype(np.float64) @ np.asarray(x, np.float64)))
+        """scale · Q x for x (d,) or (d, n), in float64.
+
+        Raises TypeError unless x holds real numbers, ValueError for another shape and numbers that are not finite.
+        """
+        return np.asarray(self.scale * (self.quantised.astype(np.float64) @ self._vectors(x)))
 
     def product_through_reduced(self, x: ArrayLike) -> FloatArray:
-        """scale · U^-1 (H x) for x (d, ...), in float64: the same but for rounding, which U^-1 magnifies."""
-        inner = self.reduced.astype(np.float64) @ np.asarray(x, np.float64)
+        """scale · U^-1 (H x), the same but for rounding, which U^-1 magnifies. Raises as `product`."""
+        inner = self.reduced.astype(np.float64) @ self._vectors(x)
         return np.asarray(self.scale * (self.inverse.astype(np.float64) @ inner))
+
+    def _vectors(self, x: ArrayLike) -> FloatArray:
+        vectors = finite_array("x", x)
+        d = self.quantised.shape[1]
+        if vectors.ndim not in (1, 2) or len(vectors) != d:
+            raise ValueError(f"x must have shape ({d},) or ({d}, n), got {vectors.shape}")
+        return vectors
 
 
 def quantise(block: ArrayLike, bits: int = 8) -> tuple[IntegerArray, float]:
     """(Q, scale): Q = round(block / scale), int64, scale = max |block| / (2^(bits - 1) - 1).
 
     So Q uses the signed integers of ``bits`` bits, symmetric about 0, and |block - scale Q| <= scale / 2 everywhere.
-    Raises TypeError unless ``bits`` is an integer, ValueError outside 2 to 32, and for a block that is not finite, has
-    not two dimensions, or is all zeros.
+    Raises TypeError unless ``bits`` is an integer and the block holds real numbers, ValueError outside 2 to 32, and for
+    a block that is not finite, has not two dimensions, or is all zeros or so small that scale is no normal float64.
     """
-    a: NDArray[Any] = np.asarray(block, np.float64)
-    b = whole_number("bits", bits, 2)
-    if b > MOST_BITS:
-        raise ValueError(f"bits must be at most {MOST_BITS}, got {b}")
+    a = finite_array("block", block)
+    b = within("bits", bits, 2, MOST_BITS)
     if a.ndim != 2:
         raise ValueError(f"block must have two dimensions, got shape {a.shape}")
-    if not np.isfinite(a).all():
-        raise ValueError("block must be finite, got NaN or infinity among its entries")
     largest = float(np.abs(a).max(initial=0.0))
     if largest == 0.0:
         raise ValueError("block must not be all zeros: there is nothing to quantise")
     scale = largest / (2 ** (b - 1) - 1)
+    if scale < np.finfo(np.float64).tiny:
+        raise ValueError(
+            f"block must have larger entries for {b} bits; {largest} divided into steps underflows"
+        )
     return np.rint(a / scale).astype(np.int64), scale
 
 
@@ -135,7 +144,7 @@ def reduce_embedding(
 
     Each block has its own scale. Raises as `reduce_block`, naming the rows.
     """
-    table: NDArray[Any] = np.asarray(embedding, np.float64)
+    table = finite_array("embedding", embedding)
     if table.ndim != 2 or 0 in table.shape:
         raise ValueError(f"embedding must have shape (vocabulary, d), got {table.shape}")
     d = table.shape[1]

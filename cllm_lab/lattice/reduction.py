@@ -23,14 +23,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cllm_lab.corpus.arguments import real_number
+from cllm_lab.lattice.arguments import FloatArray, not_negative
 
-FloatArray = NDArray[np.float64]
 IntegerArray = NDArray[Any]  # int64 where the numbers fit, Python ints in an object array where they do not
 
 _LARGEST_EXACT = 2.0**52  # whole numbers up to here are exact in float64
-_SLACK = (
-    1e-9  # far above the rounding of Gram-Schmidt at the sizes meant here, so that no decision is taken twice
-)
+# Far above the rounding of Gram-Schmidt at the sizes meant here, so that no decision is taken twice.
+_SLACK = 1e-9
 _SWAPS_PER_ROUND = 1000
 _MOST_ROUNDS = 100
 
@@ -91,7 +90,7 @@ def lll_reduce_with_transform(basis: ArrayLike, delta: float | Fraction = 0.75) 
 
 def is_size_reduced(basis: ArrayLike, tolerance: float = 0.0) -> bool:
     """Whether |mu_ij| <= 1/2 + tolerance for all j < i, in exact arithmetic. Raises as `lll_reduce`."""
-    bound = Fraction(1, 2) + _checked_tolerance(tolerance)
+    bound = Fraction(1, 2) + Fraction(not_negative("tolerance", tolerance))
     integers, _, _ = _as_integers("basis", basis)
     d, scaled_mu = _integral_gram_schmidt(integers)
     p, q = bound.numerator, bound.denominator
@@ -103,7 +102,7 @@ def satisfies_lovasz(basis: ArrayLike, delta: float | Fraction = 0.75, tolerance
 
     Raises as `lll_reduce`.
     """
-    bound = _checked_delta(delta) - _checked_tolerance(tolerance)
+    bound = _checked_delta(delta) - Fraction(not_negative("tolerance", tolerance))
     integers, _, _ = _as_integers("basis", basis)
     d, scaled_mu = _integral_gram_schmidt(integers)
     return not any(_lovasz_fails(d, scaled_mu, k, bound) for k in range(1, len(integers)))
@@ -386,10 +385,3 @@ def _checked_delta(delta: object) -> Fraction:
     if not Fraction(1, 4) < value <= 1:
         raise ValueError(f"delta must lie in (1/4, 1], got {delta!r}")
     return value
-
-
-def _checked_tolerance(tolerance: object) -> Fraction:
-    value = real_number("tolerance", tolerance)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"tolerance must be finite and at least 0, got {tolerance!r}")
-    return Fraction(value)

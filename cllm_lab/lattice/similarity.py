@@ -7,8 +7,9 @@
     zero_if_coprime             1           0            gcd / min     0
 
 (*) and 1/2 for a = b = 1. Distinct primes are coprime, so that on primes the last three tell equal from unequal and
-nothing else, and the first tells size. They say more of numbers that share factors, which primes never do. The second
-and third fall as the common divisor grows; the third holds a prime above 2 to be less like itself than like any other.
+nothing else, but that the third tells the size of equal ones; the first tells size. They say more of numbers that share
+factors, which distinct primes never do. The second and third fall as the common divisor grows; the third holds a prime
+above 2 to be less like itself than like any other, and 2 to be as like itself as any other.
 
 Every function takes arrays of integers that broadcast, and returns float64 of the common shape.
 """
@@ -17,15 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from cllm_lab.lattice.primes import IntArray, integer_array
+from cllm_lab.lattice.arguments import FloatArray, IntArray, finite_array, integer_array, require_broadcast
 from cllm_lab.lattice.spirals import LARGEST_NUMBER, spiral_position
-
-FloatArray = NDArray[np.float64]
 
 GCD_WEIGHT = 0.7
 SPIRAL_WEIGHT = 0.3
@@ -44,7 +42,7 @@ def gcd_over_max(a: ArrayLike, b: ArrayLike) -> FloatArray:
 def half_if_coprime(a: ArrayLike, b: ArrayLike) -> FloatArray:
     """1 where a = b, 1/2 where a and b are coprime, 1 / gcd(a, b) elsewhere. Raises as `gcd_over_max`."""
     a, b = positive_pair(a, b)
-    return np.asarray(np.where(a == b, 1.0, _reciprocal(np.gcd(a, b))))
+    return np.asarray(np.where(a == b, 1.0, half_or_reciprocal(np.gcd(a, b))))
 
 
 def reciprocal_gcd(a: ArrayLike, b: ArrayLike) -> FloatArray:
@@ -52,7 +50,7 @@ def reciprocal_gcd(a: ArrayLike, b: ArrayLike) -> FloatArray:
 
     Source: the similarity in the original's resonance score; see `cllm_lab.lattice.phase.resonance`.
     """
-    return _reciprocal(np.gcd(*positive_pair(a, b)))
+    return half_or_reciprocal(np.gcd(*positive_pair(a, b)))
 
 
 def zero_if_coprime(a: ArrayLike, b: ArrayLike) -> FloatArray:
@@ -87,23 +85,22 @@ def historical_gcd_loss(
     are less than 2 · 10^8 apart for all n up to `LARGEST_NUMBER`. No parameter of a model occurs in it: its derivative
     in every weight is 0, and it stays constant in training. It is 0, its least, where the target is the input itself.
 
-    Raises TypeError unless the ids are integers, ValueError for negative ones, shapes that do not broadcast, and
-    coordinates that are not finite, not of two dimensions, or too few.
+    Raises TypeError unless the ids are integers and the coordinates real numbers, ValueError for ids outside
+    [0, `LARGEST_NUMBER`), shapes that do not broadcast, and coordinates that are not finite, not of two dimensions, or
+    too few.
     """
     n = integer_array("input_ids", input_ids, 0, LARGEST_NUMBER - 1)
     m = integer_array("target_ids", target_ids, 0, LARGEST_NUMBER - 1)
-    _require_broadcast("input_ids", n, "target_ids", m)
+    require_broadcast(input_ids=n.shape, target_ids=m.shape)
     if coordinates is None:
         here, there = spiral_position(n + 1), spiral_position(m + 1)
     else:
-        places: NDArray[Any] = np.asarray(coordinates, np.float64)
+        places = finite_array("coordinates", coordinates)
         most = max(int(ids.max(initial=-1)) for ids in (n, m))
         if places.ndim != 2 or len(places) <= most:
             raise ValueError(
                 f"coordinates must have shape (vocabulary, axes) with a row for id {most}; got {places.shape}"
             )
-        if not np.isfinite(places).all():
-            raise ValueError("coordinates must be finite")
         here, there = places[n], places[m]
     apart = np.linalg.norm(here - there, axis=-1)
     similarity = GCD_WEIGHT * gcd_over_max(n + 1, m + 1) + SPIRAL_WEIGHT / (1.0 + apart)
@@ -115,18 +112,10 @@ def positive_pair(
 ) -> tuple[IntArray, IntArray]:
     """Both as int64 that broadcast. Raises TypeError unless they hold integers, ValueError below 1 or too large."""
     first, second = (integer_array(name, x, 1, LARGEST_NUMBER) for name, x in zip(names, (a, b), strict=True))
-    _require_broadcast(names[0], first, names[1], second)
+    require_broadcast(**{names[0]: first.shape, names[1]: second.shape})
     return first, second
 
 
-def _require_broadcast(name: str, a: IntArray, other: str, b: IntArray) -> None:
-    try:
-        np.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        raise ValueError(
-            f"{name} and {other} must have shapes that broadcast; got {a.shape} and {b.shape}"
-        ) from None
-
-
-def _reciprocal(gcd: IntArray) -> FloatArray:
+def half_or_reciprocal(gcd: IntArray) -> FloatArray:
+    """1/2 where ``gcd`` is 1, 1 / gcd elsewhere. Nothing is checked."""
     return np.asarray(np.where(gcd == 1, 0.5, 1.0 / gcd))

@@ -9,15 +9,12 @@ t is a fraction of a turn. The golden angle is t = 1 / phi^2, phi = (1 + sqrt 5)
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cllm_lab.corpus.arguments import whole_number
-from cllm_lab.lattice.primes import IntArray, integer_array
-
-FloatArray = NDArray[np.float64]
+from cllm_lab.lattice.arguments import FloatArray, IntArray, finite_array, integer_array, require_broadcast
 
 # float64 holds every whole number to here, so that sqrt and ln see n itself.
 LARGEST_NUMBER = 2**53
@@ -81,14 +78,16 @@ def lattice_embedding(
 
         e_f = 0.3 sin(f x / 10) + 0.3 cos(f y / 10) + 0.3 sin(f z / 10) + 0.1 cos(2 pi f (p mod 12) / 12)
 
-    for f = 1, ..., d_model. (x, y, z) is `spiral_position` (ids), or ``coordinates`` (*ids.shape, 3), such as
-    `lattice_coordinates`; p the token's prime.
+    for f = 1, ..., d_model, p being the token's prime. (x, y, z) is ``coordinates`` (*ids.shape, 3), by default
+    `spiral_position` (ids), whose height is z = ln(id + 1): the formula as the original computes it from an id. The
+    places that it stored have z = ln(p + 1) instead, which is `lattice_coordinates`, and a small perturbation; pass
+    those as ``coordinates`` for its other form. None is added here.
 
     The primes enter through p mod 12 alone. That is 1, 5, 7 or 11 for all primes above 3, and the cosine gives 1 and
     11, 5 and 7 the same value, so that the prime part has two patterns. It repeats with f, period 12.
 
-    Raises TypeError for ids or primes that are no integers, ValueError for shapes that do not agree, values outside
-    [0, `LARGEST_NUMBER`], coordinates that are not finite, or d_model below 1.
+    Raises TypeError for ids or primes that are no integers and coordinates that are no real numbers, ValueError for
+    shapes that do not agree, values outside [0, `LARGEST_NUMBER`], coordinates that are not finite, or d_model below 1.
     """
     n, p = _ids_and_primes(ids, primes)
     frequency = _frequencies(d_model)
@@ -98,7 +97,10 @@ def lattice_embedding(
 
 
 def spiral_embedding(ids: ArrayLike, d_model: int, coordinates: ArrayLike | None = None) -> FloatArray:
-    """`lattice_embedding` without the prime: the three waves of 0.3 alone, rows of length 1. Raises as it does."""
+    """`lattice_embedding` without the prime: the three waves of 0.3 alone, rows of length 1. Raises as it does.
+
+    By default no prime enters: the height of `spiral_position` is ln(id + 1).
+    """
     n = integer_array("ids", ids, 0, LARGEST_NUMBER)
     return _unit_rows(_waves(n, coordinates, _frequencies(d_model)))
 
@@ -129,6 +131,7 @@ def ulam_number(x: ArrayLike, y: ArrayLike) -> IntArray:
     """
     across = integer_array("x", x, -LARGEST_COORDINATE, LARGEST_COORDINATE)
     up = integer_array("y", y, -LARGEST_COORDINATE, LARGEST_COORDINATE)
+    require_broadcast(x=across.shape, y=up.shape)
     k = np.maximum(np.abs(across), np.abs(up))
     side = 2 * k
     sides = [up == -k, across == -k, up == k]
@@ -200,11 +203,9 @@ def _frequencies(d_model: int) -> FloatArray:
 
 
 def _waves(n: IntArray, coordinates: ArrayLike | None, frequency: FloatArray) -> FloatArray:
-    place: NDArray[Any] = spiral_position(n) if coordinates is None else np.asarray(coordinates, np.float64)
+    place = spiral_position(n) if coordinates is None else finite_array("coordinates", coordinates)
     if place.shape != (*n.shape, 3):
         raise ValueError(f"coordinates must have shape {(*n.shape, 3)}, got {place.shape}")
-    if not np.isfinite(place).all():
-        raise ValueError("coordinates must be finite")
     step = frequency / 10.0
     rows: FloatArray = np.sin(place[..., 0, None] * step)
     rows += np.cos(place[..., 1, None] * step)

@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cllm_lab.corpus.arguments import whole_number
-from cllm_lab.lattice.primes import IntArray, integer_array
+from cllm_lab.lattice.arguments import FloatArray, IntArray, finite_array, integer_array
 from cllm_lab.lattice.spirals import LARGEST_NUMBER, SYMMETRY_ORDER
-
-FloatArray = NDArray[np.float64]
 
 HISTORICAL_SCALE = 1.1
 ROUNDING = 1e-9
@@ -112,11 +109,9 @@ def operation_properties(matrix: ArrayLike) -> OperationProperties:
 
     Raises ValueError unless ``matrix`` is square and finite.
     """
-    m: NDArray[Any] = np.asarray(matrix, np.float64)
+    m = finite_array("matrix", matrix)
     if m.ndim != 2 or m.shape[0] != m.shape[1] or m.shape[0] == 0:
         raise ValueError(f"matrix must be square, got shape {m.shape}")
-    if not np.isfinite(m).all():
-        raise ValueError("matrix must be finite")
     identity = np.eye(len(m))
     orthogonal = bool(np.abs(m.T @ m - identity).max() <= ROUNDING)
     return OperationProperties(
@@ -198,13 +193,11 @@ def equivariance_error(
 
 
 def _values(function: Callable[[FloatArray], ArrayLike], x: FloatArray, width: int) -> FloatArray:
-    y: NDArray[Any] = np.asarray(function(x.copy()), np.float64)
+    y = finite_array("what function returns", function(x.copy()))
     if y.ndim == 0 or y.shape[-1] != width:
         raise ValueError(
             f"function must return shape (..., {width}) for the output's group to act on; got {y.shape}"
         )
-    if not np.isfinite(y).all():
-        raise ValueError("function must return finite values")
     return y
 
 
@@ -226,13 +219,13 @@ def _place(matrix: FloatArray, among: FloatArray) -> int:
 
 def _order(m: FloatArray, identity: FloatArray) -> int | None:
     power = m
-    for k in range(1, _MOST_ORDER + 1):
-        if np.abs(power - identity).max() <= ROUNDING:
-            return k
-        power = power @ m
-        # Entries far from any orthogonal matrix's do not come back, and would overflow.
-        if np.abs(power).max() > 1.0 / ROUNDING:
-            return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(1, _MOST_ORDER + 1):
+            if np.abs(power - identity).max() <= ROUNDING:
+                return k
+            power = power @ m
+            if not np.isfinite(power).all():
+                return None
     return None
 
 
@@ -244,19 +237,15 @@ def _even(name: str, value: int) -> int:
 
 
 def _operations(matrices: ArrayLike) -> FloatArray:
-    a: NDArray[Any] = np.asarray(matrices, np.float64)
+    a = finite_array("a set of operations", matrices)
     if a.ndim != 3 or a.shape[1] != a.shape[2] or 0 in a.shape:
         raise ValueError(f"a set of operations must have shape (operations, d, d), got {a.shape}")
-    if not np.isfinite(a).all():
-        raise ValueError("a set of operations must be finite")
     return a
 
 
 def _operations_and_vectors(matrices: ArrayLike, x: ArrayLike) -> tuple[FloatArray, FloatArray]:
     a = _operations(matrices)
-    vectors: NDArray[Any] = np.asarray(x, np.float64)
+    vectors = finite_array("x", x)
     if vectors.ndim == 0 or vectors.shape[-1] != a.shape[-1]:
         raise ValueError(f"x must have shape (..., {a.shape[-1]}), got {vectors.shape}")
-    if not np.isfinite(vectors).all():
-        raise ValueError("x must be finite")
     return a, vectors

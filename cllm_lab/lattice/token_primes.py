@@ -11,11 +11,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cllm_lab.lattice.arguments import IntArray, integer_array
 from cllm_lab.lattice.primes import (
     LARGEST_LIST,
     LARGEST_SIEVE,
-    IntArray,
-    integer_array,
     next_prime,
     nth_prime,
     nth_prime_bound,

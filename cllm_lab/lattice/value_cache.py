@@ -24,9 +24,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from cllm_lab.corpus.arguments import whole_number
 from cllm_lab.files import replacing
+from cllm_lab.lattice.arguments import IntArray, integer_array, within
 from cllm_lab.lattice.historical import LARGEST_LIMIT, historical_blocks
-from cllm_lab.lattice.primes import LARGEST_SIEVE, IntArray, integer_array, prime_blocks
-from cllm_lab.lattice.spirals import spiral_angle
+from cllm_lab.lattice.primes import LARGEST_SIEVE, prime_blocks
+from cllm_lab.lattice.spirals import LARGEST_NUMBER, spiral_angle
 
 VALUE = np.dtype(
     [
@@ -70,9 +71,11 @@ def lattice_values(primes: ArrayLike, indices: ArrayLike) -> ValueArray:
 
     Fields and formulas stand at the top of this module. Whether ``primes`` are prime is not asked.
 
-    Raises TypeError unless both hold integers, ValueError for values below 1 or shapes that differ.
+    Raises TypeError unless both hold integers, ValueError for values below 1, primes above `LARGEST_NUMBER` or indices
+    above `LARGEST_NUMBER` + 1, or shapes that differ.
     """
-    p, n = integer_array("primes", primes, 1), integer_array("indices", indices, 1)
+    p = integer_array("primes", primes, 1, LARGEST_NUMBER)
+    n = integer_array("indices", indices, 1, LARGEST_NUMBER + 1)
     if p.ndim != 1 or p.shape != n.shape:
         raise ValueError(f"primes and indices must have one shape (number,), got {p.shape} and {n.shape}")
     values = np.empty(p.shape, VALUE)
@@ -98,7 +101,7 @@ class ValueCache:
 
     limit: the largest number, included; 2 or more. primes: "exact", or "historical" for `historical_primes`, 23,094 of
     them to 200,000. path: a file to read the values from; where there is none yet, the first build writes it.
-    max_bytes: the most that the table may take, 64 bytes an entry; some three times that while it is built.
+    max_bytes: the most that the table may take, 64 bytes an entry; two to three times that while it is built.
 
     Raises TypeError for a limit or max_bytes that is no integer, ValueError for one out of range or unknown primes.
     Nothing is computed, read or written before the first use.
@@ -114,9 +117,7 @@ class ValueCache:
         if primes not in ("exact", "historical"):
             raise ValueError(f"primes must be 'exact' or 'historical', got {primes!r}")
         greatest = LARGEST_SIEVE - 1 if primes == "exact" else LARGEST_LIMIT
-        self.limit = whole_number("limit", limit, 2)
-        if self.limit > greatest:
-            raise ValueError(f"limit must be at most {greatest} for {primes} primes, got {limit}")
+        self.limit = within("limit", limit, 2, greatest, f" for {primes} primes")
         self.primes: PrimeSource = primes
         self.path = None if path is None else Path(path)
         self.max_bytes = whole_number("max_bytes", max_bytes, VALUE.itemsize)

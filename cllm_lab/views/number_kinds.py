@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from cllm_lab.corpus.arguments import whole_number
-from cllm_lab.lattice.historical import RESIDUES_MOD_30, historical_primes
-from cllm_lab.lattice.primes import IntArray, primes_below
+from cllm_lab.lattice.arguments import IntArray, within
+from cllm_lab.lattice.historical import RESIDUES_MOD_30, NumberKinds, number_kinds
 from cllm_lab.lattice.spirals import ulam_coordinates
 from cllm_lab.views.picture import COLOURS, REFERENCE_COLOUR, Picture, drawing
 
@@ -28,30 +26,6 @@ FALSE = ("composite in the list", {"marker": "x", "color": COLOURS[1]}, 1.6)
 MISSED = ("prime that it lacks", {"marker": "s", "facecolor": "none", "edgecolor": COLOURS[2]}, 0.9)
 
 
-@dataclass(frozen=True)
-class Kinds:
-    """The numbers up to ``limit`` by what the original's list makes of them.
-
-    true: primes that it has; false: composites that it has; missed: primes that it lacks.
-    """
-
-    limit: int
-    true: IntArray
-    false: IntArray
-    missed: IntArray
-
-
-def number_kinds(limit: int) -> Kinds:
-    """The kinds of the numbers 1, ..., ``limit``, ascending. Raises as `lattice.historical_primes`."""
-    entries, primes = historical_primes(limit), primes_below(limit + 1)
-    return Kinds(
-        limit=limit,
-        true=np.intersect1d(entries, primes, assume_unique=True),
-        false=np.setdiff1d(entries, primes, assume_unique=True),
-        missed=np.setdiff1d(primes, entries, assume_unique=True),
-    )
-
-
 def ulam_square(side: int = 101) -> Picture:
     """The numbers 1, ..., side^2 on Ulam's square: primes of the original's list, its composites, primes it lacks.
 
@@ -62,9 +36,9 @@ def ulam_square(side: int = 101) -> Picture:
         raise ValueError(f"side must be odd, so that 1 is in the middle; got {side}")
     kinds = number_kinds(side * side)
     edge = side / 2
-    with drawing(7.6, 5.5) as picture:
+    with drawing(6.8, 4.9) as picture:
         axes = picture.add_axes((0.01, 0.05, 0.68, 0.94))
-        _draw_kinds(axes, kinds, ulam_coordinates, (380.0 / side) ** 2)
+        _draw_kinds(axes, kinds, ulam_coordinates, (340.0 / side) ** 2)
         axes.plot([0, edge], [0, -edge], color=REFERENCE_COLOUR, linewidth=0.8, linestyle=DOTTED, zorder=0)
         axes.text(edge, -edge, "odd squares", ha="right", va="top", color=REFERENCE_COLOUR)
         plane(axes, edge)
@@ -132,7 +106,7 @@ def number_wheel(rings: int = 16) -> Picture:
 
 
 def _draw_kinds(
-    axes: Axes, kinds: Kinds, place: Callable[[IntArray], tuple[NDArray, NDArray]], size: float
+    axes: Axes, kinds: NumberKinds, place: Callable[[IntArray], tuple[NDArray, NDArray]], size: float
 ) -> None:
     for numbers, (name, look, share) in ((kinds.true, TRUE), (kinds.false, FALSE), (kinds.missed, MISSED)):
         if numbers.size:
@@ -156,14 +130,6 @@ def plane(axes: Axes, half: float, x: float = 0.0, y: float = 0.0) -> None:
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-
-
-def within(name: str, value: int, least: int, most: int) -> int:
-    """A whole number between two bounds. Raises TypeError for another type, ValueError outside."""
-    number = whole_number(name, value, least)
-    if number > most:
-        raise ValueError(f"{name} must be at most {most}, got {number}")
-    return number
 
 
 def listed(numbers: Iterable[int]) -> str:

@@ -130,8 +130,18 @@ def test_bad_input_is_refused():
         lattice_distance(here, here, 2.0, 3)
     with pytest.raises(ValueError, match=r"same axes; got \(3,\), \(2,\)"):
         lattice_distance(here, np.zeros(2), 2, 3)
-    with pytest.raises(ValueError, match="x and y must be finite"):
-        lattice_distance(here, np.array([0.0, np.inf, 0.0]), 2, 3)
+    for bad in (np.inf, np.nan):
+        with pytest.raises(ValueError, match=r"^x must be finite"):
+            lattice_distance(np.array([0.0, bad, 0.0]), here, 2, 3)
+        with pytest.raises(ValueError, match=r"^y must be finite"):
+            lattice_distance(here, np.array([0.0, bad, 0.0]), 2, 3)
+    with pytest.raises(ValueError, match=r"x, y, p and q must have shapes .* got \(2,\), \(\), \(3,\), \(\)"):
+        lattice_distance(np.zeros((2, 3)), here, [2, 3, 5], 7)
+    for bad in (-1e-9, np.nan, np.inf):
+        with pytest.raises(ValueError, match="tolerance must be finite and at least 0"):
+            metric_failures(np.zeros((1, 1)), bad)
+    with pytest.raises(TypeError, match="tolerance must be a number"):
+        metric_failures(np.zeros((1, 1)), "small")
     for bad in (np.zeros((2, 3)), np.zeros(3), np.zeros((0, 0))):
         with pytest.raises(ValueError, match="distances must have shape"):
             metric_failures(bad)

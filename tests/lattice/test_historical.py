@@ -14,6 +14,7 @@ from cllm_lab.lattice.historical import (
     historical_blocks,
     historical_primes,
     missed_primes,
+    number_kinds,
 )
 from cllm_lab.lattice.primes import primes_below, smallest_factor
 
@@ -60,6 +61,23 @@ def test_blocks_follow_one_another_and_end_after_the_limit():
     assert [n for n in range(module._SEGMENT, limit + 1) if admitted(n)] == blocks[1][1].tolist()
 
 
+def test_the_kinds_hold_every_entry_and_every_prime_once():
+    kinds = number_kinds(5000)
+    primes = [n for n in range(2, 5001) if all(n % d for d in range(2, int(n**0.5) + 1))]
+    assert kinds.true.tolist() == sorted(set(ENTRIES) & set(primes))
+    assert kinds.false.tolist() == [67 * 67, 67 * 71, 67 * 73]
+    assert kinds.missed.tolist() == sorted(set(primes) - set(ENTRIES))
+    assert kinds.missed[:3].tolist() == [73, 103, 163] and {13, 43} <= set(kinds.true.tolist())
+    assert kinds.limit == 5000 and {numbers.dtype.str for numbers in (kinds.true, kinds.false)} == {"<i8"}
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 72, 73, 4488, 4489])
+def test_the_kinds_include_the_limit(limit):
+    kinds = number_kinds(limit)
+    assert sorted([*kinds.true, *kinds.false]) == historical_primes(limit).tolist()
+    assert sorted([*kinds.true, *kinds.missed]) == primes_below(limit + 1).tolist()
+
+
 def test_the_counts_of_the_original():
     found = compare_historical_primes(200_000)
     assert (found.entries, found.composites, found.missed, found.primes) == (23_094, 7_376, 2_266, 17_984)
@@ -103,7 +121,15 @@ def test_the_rules_of_twelve_decide_nothing():
 
 
 @pytest.mark.parametrize(
-    "function", [historical_primes, historical_blocks, false_primes, missed_primes, compare_historical_primes]
+    "function",
+    [
+        historical_primes,
+        historical_blocks,
+        number_kinds,
+        false_primes,
+        missed_primes,
+        compare_historical_primes,
+    ],
 )
 def test_a_wrong_limit_is_refused(function):
     with pytest.raises(TypeError, match="limit must be an integer"):

@@ -188,13 +188,34 @@ def test_pairs_need_an_even_dimension(function):
 
 
 def test_bad_distances_are_refused():
-    for bad in (-0.1, np.nan, np.inf):
-        with pytest.raises(ValueError, match="distance must be finite and at least 0"):
-            resonance_factor(bad, 2, 3)
+    with pytest.raises(ValueError, match=r"distance must be at least 0, got -0\.1"):
+        resonance_factor([1.0, -0.1], 2, 3)
+    for function in (resonance_factor, lambda *rest: resonance(1.0, *rest)):
+        for bad in (np.nan, np.inf):
+            with pytest.raises(ValueError, match=r"^distance must be finite"):
+                function(bad, 2, 3)
+        with pytest.raises(TypeError, match=r"^distance must hold real numbers"):
+            function("far", 2, 3)
+        with pytest.raises(
+            ValueError, match=r"distance, p and q must have shapes .* got \(2,\), \(\), \(3,\)"
+        ):
+            function([0.0, 1.0], 2, [3, 5, 7])
     with pytest.raises(ValueError, match="p must be at least 1, got 0"):
         resonance_factor(0.0, 0, 3)
     with pytest.raises(TypeError, match="q must hold integers"):
         phase_alignment(2, 3.5)
+
+
+def test_bad_scores_are_refused():
+    for bad in (np.nan, np.inf, -np.inf):
+        with pytest.raises(ValueError, match=r"^score must be finite"):
+            resonance([0.0, bad], 0.0, 2, 3)
+    with pytest.raises(TypeError, match=r"^score must hold real numbers"):
+        resonance(1j, 0.0, 2, 3)
+    with pytest.raises(
+        ValueError, match=r"score, distance, p and q must have shapes .* got \(2,\), \(\), \(3,\), \(\)"
+    ):
+        resonance([0.0, 1.0], 0.0, [2, 3, 5], 7)
 
 
 def test_the_golden_angle_is_the_one_of_the_formula():

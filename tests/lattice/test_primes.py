@@ -236,8 +236,23 @@ def test_some_factors():
 )
 @pytest.mark.parametrize("wrong", [2.5, "7", None, True])
 def test_what_is_no_integer_is_refused(function, wrong):
-    with pytest.raises((TypeError, ValueError), match=r"^n must "):
+    with pytest.raises(TypeError, match=r"^n must (be an integer|hold integers), got"):
         function(wrong)
+
+
+@pytest.mark.parametrize("function", [nth_prime, is_prime, smallest_factor])
+@pytest.mark.parametrize("wrong", [[2, None], [2, 2.5], [2**70, "7"], [True, 2**70]])
+def test_an_array_with_one_entry_that_is_no_integer_is_refused(function, wrong):
+    with pytest.raises(TypeError, match=r"^n must hold integers, got"):
+        function(wrong)
+
+
+def test_lists_that_numpy_takes_for_floats_or_objects_are_integers():
+    # NumPy makes float64 of the first, and objects of the second.
+    assert is_prime([2**64 - 59, 7]).tolist() == [True, True]
+    assert is_prime([-(2**70), 7]).tolist() == [False, True]
+    assert is_prime(np.array([7, 9], dtype=object)).tolist() == [True, False]
+    assert smallest_factor(np.array([9, 7], dtype=object)).tolist() == [3, 7]
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,16 @@ def test_bad_input_is_refused():
         reduce_block(np.zeros((3, 3)))
     with pytest.raises(ValueError, match=r"delta must lie in \(1/4, 1\]"):
         reduce_block(block, 8, 0.2)
+    with pytest.raises(ValueError, match="block must have larger entries for 8 bits"):
+        reduce_block(np.full((1, 1), 1e-307))
+    reduced = reduce_block(block)
+    for product in (reduced.product, reduced.product_through_reduced):
+        with pytest.raises(ValueError, match=r"x must have shape \(4,\) or \(4, n\), got \(3,\)"):
+            product(np.ones(3))
+        with pytest.raises(ValueError, match="x must be finite"):
+            product(np.full(4, np.nan))
+        with pytest.raises(TypeError, match="x must hold real numbers"):
+            product(np.full(4, 1j))
     block[2] = 0.0
     expected = (
         "block, quantised to 8 bits: basis must have linearly independent rows; got 4 rows, of which row 2"

@@ -160,10 +160,16 @@ def test_floats_in_dimension_thirty():
     assert log_orthogonality_defect(found.basis) < 30 * 29 / 4 * math.log(2)
 
 
-def test_one_round_does_the_work_and_another_finds_nothing_to_do(monkeypatch):
-    rounds = []
+@pytest.fixture
+def rounds(monkeypatch):
+    """The rounds in float64, as they are done."""
+    done = []
     one = reduction._float_round
-    monkeypatch.setattr(reduction, "_float_round", lambda *args: rounds.append(one(*args)) or rounds[-1])
+    monkeypatch.setattr(reduction, "_float_round", lambda *args: done.append(one(*args)) or done[-1])
+    return done
+
+
+def test_one_round_does_the_work_and_another_finds_nothing_to_do(rounds):
     found = lll_reduce_with_transform(np.random.default_rng(8).standard_normal((15, 15)))
     # More rounds would mean that the coefficients kept beside the rows had gone astray.
     assert [(done.transform is None, done.settled) for done in rounds] == [(False, False), (True, True)]
@@ -199,11 +205,18 @@ def test_swaps_are_counted():
         assert lll_reduce_with_transform(np.array(basis, dtype=float)).swaps == swaps
 
 
-def test_floats_far_from_reduced_take_several_rounds():
-    # mu is 2^50 or so at first, more than a transform in float64 may hold beside its other entries.
+def test_floats_far_from_reduced_take_several_rounds(rounds):
+    # mu is 2^49 at first, so that its fraction has no bits left: what is to do is seen when it is taken afresh.
     basis = np.array([[1.0, 0.0, 2.0**-20], [2.0**49 + 1.0, 1.0, 0.0], [3.0 * 2.0**44, 5.0, 1.0]])
     found = lll_reduce_with_transform(basis)
     assert reduced_by_definition(found.basis, 0.75, FLOAT_TOLERANCE) == (True, True)
+    assert [(done.transform is None, done.settled) for done in rounds] == [
+        (False, False),
+        (False, False),
+        (True, True),
+    ]
+    both = exact_product(rounds[1].transform, rounds[0].transform)
+    np.testing.assert_array_equal(found.transform, both)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_on_primes_at_large(p, q):
 
 def test_the_resonance_variant_holds_a_prime_to_be_less_like_itself_than_like_any_other():
     itself = reciprocal_gcd(PRIMES, PRIMES)
+    np.testing.assert_array_equal(itself, 1.0 / PRIMES)
     assert itself[0] == 0.5 and (itself[1:] < 0.5).all()
 
 
@@ -128,7 +129,7 @@ def test_bad_numbers_are_refused(function):
         function(3, 2.0)
     with pytest.raises(ValueError, match="a must be at most"):
         function(OUT_OF_RANGE, 1)
-    with pytest.raises(ValueError, match=r"a and b must have shapes that broadcast; got \(2,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"a and b must have shapes that broadcast; got \(2,\), \(3,\)"):
         function([1, 2], [1, 2, 3])
 
 

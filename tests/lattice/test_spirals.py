@@ -175,6 +175,34 @@ def test_embeddings_with_other_coordinates():
     assert not np.allclose(lattice_embedding(ids, primes, 16, places), lattice_embedding(ids, primes, 16))
 
 
+def test_both_forms_of_the_original_by_the_height_of_their_places():
+    ids = np.arange(50)
+    primes = primes_below(230)
+    x, y, _ = spiral_position(ids).T
+    logarithms = {"id": np.log(ids + 1.0), "prime": np.log(primes + 1.0)}
+    forms = {}
+    for height, z in logarithms.items():
+        places = np.stack([x, y, z], axis=-1)
+        wanted = [written_out(q, p, 16, 1) for q, p in zip(places, primes.tolist(), strict=True)]
+        forms[height] = lattice_embedding(ids, primes, 16, coordinates=places)
+        np.testing.assert_allclose(forms[height], wanted, atol=1e-13)
+    np.testing.assert_allclose(lattice_embedding(ids, primes, 16), forms["id"], atol=1e-13)
+    stored = lattice_embedding(ids, primes, 16, coordinates=lattice_coordinates(ids, primes))
+    np.testing.assert_allclose(stored, forms["prime"], atol=1e-13)
+    # ln(0 + 1) = 0 against ln(2 + 1), and so on: no token has one height in both.
+    assert (np.abs(forms["id"] - forms["prime"]).max(axis=1) > 0.01).all()
+
+
+def test_a_perturbation_of_the_places_goes_into_the_embedding():
+    ids, primes = np.arange(20), primes_below(72)
+    places = lattice_coordinates(ids, primes)
+    moved = places + np.random.default_rng(0).uniform(-0.01, 0.01, places.shape)
+    wanted = [written_out(q, p, 16, 1) for q, p in zip(moved, primes.tolist(), strict=True)]
+    found = lattice_embedding(ids, primes, 16, coordinates=moved)
+    np.testing.assert_allclose(found, wanted, atol=1e-13)
+    assert 0.0 < np.abs(found - lattice_embedding(ids, primes, 16, coordinates=places)).max() < 0.1
+
+
 def test_rows_have_length_one():
     ids = np.arange(600).reshape(2, 300)
     found = lattice_embedding(ids, ids, 24)
@@ -254,41 +282,31 @@ def test_the_square_keeps_shapes():
 
 
 @pytest.mark.parametrize(
-    "function",
+    ("name", "least", "most", "function"),
     [
-        spiral_angle,
-        spiral_position,
-        ulam_coordinates,
-        lambda n: lattice_coordinates(n, 2),
-        lambda n: lattice_coordinates(2, n),
-        lambda n: lattice_embedding(n, 2, 3),
-        lambda n: lattice_embedding(2, n, 3),
-        lambda n: spiral_embedding(n, 3),
-        lambda n: ulam_number(n, 0),
-        lambda n: ulam_number(0, n),
+        ("n", 0, 2**53, spiral_angle),
+        ("n", 0, 2**53, spiral_position),
+        ("n", 1, 2**62, ulam_coordinates),
+        ("ids", 0, 2**53, lambda n: lattice_coordinates(n, 2)),
+        ("primes", 0, 2**53, lambda n: lattice_coordinates(2, n)),
+        ("ids", 0, 2**53, lambda n: lattice_embedding(n, 2, 3)),
+        ("primes", 0, 2**53, lambda n: lattice_embedding(2, n, 3)),
+        ("ids", 0, 2**53, lambda n: spiral_embedding(n, 3)),
+        ("x", -(2**30), 2**30, lambda n: ulam_number(n, 0)),
+        ("y", -(2**30), 2**30, lambda n: ulam_number(0, n)),
     ],
 )
-def test_wrong_numbers_are_refused(function):
-    with pytest.raises(TypeError, match=r"(n|ids|primes|x|y) must hold integers"):
-        function(1.5)
-    for wrong in (-(2**62), 2**63):
-        with pytest.raises(ValueError, match=r"(n|ids|primes|x|y) must be at (least|most)"):
-            function(wrong)
-
-
-@pytest.mark.parametrize(
-    ("function", "most"),
-    [
-        (spiral_angle, 2**53),
-        (ulam_coordinates, 2**62),
-        (lambda x: ulam_number(x, 0), 2**30),
-        (lambda y: ulam_number(0, -y), 2**30),
-    ],
-)
-def test_the_largest_numbers(function, most):
+def test_wrong_numbers_are_refused(name, least, most, function):
+    function(least)
     function(most)
-    with pytest.raises(ValueError, match=r"^[nxy] must be at (least|most)"):
-        function(most + 1)
+    with pytest.raises(TypeError, match=f"^{name} must hold integers, got dtype float64"):
+        function(1.5)
+    for wrong in (least - 1, -(2**62)):
+        with pytest.raises(ValueError, match=f"^{name} must be at least {least}, got {wrong}"):
+            function(wrong)
+    for wrong in (most + 1, 2**63):
+        with pytest.raises(ValueError, match=f"^{name} must be at most {most}, got {wrong}"):
+            function(wrong)
 
 
 def test_other_wrong_arguments_are_refused():
@@ -306,3 +324,7 @@ def test_other_wrong_arguments_are_refused():
         spiral_embedding([1], 0)
     with pytest.raises(TypeError, match="d_model must be an integer"):
         lattice_embedding([1], [2], 2.0)
+    with pytest.raises(TypeError, match="coordinates must hold real numbers"):
+        lattice_embedding([1], [2], 4, [[0, 0, 1j]])
+    with pytest.raises(ValueError, match=r"x and y must have shapes that broadcast; got \(2,\), \(3,\)"):
+        ulam_number([0, 1], [0, 1, 2])

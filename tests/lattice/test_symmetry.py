@@ -204,6 +204,12 @@ def test_properties_of_what_is_neither_orthogonal_nor_invertible():
     )
     found = operation_properties([[1.0, 2.0], [2.0, 4.0]])
     assert not found.invertible and not found.orthogonal and found.order is None
+    # Large entries on the way are no sign that a matrix never comes back: cycles of three with weights of product 1.
+    cycle = np.zeros((3, 3))
+    cycle[[0, 1, 2], [1, 2, 0]] = 2.0**20, 2.0**20, 2.0**-40
+    assert operation_properties(cycle).order == 3
+    growing = operation_properties(1e10 * np.eye(2))
+    assert growing.order is None and growing.invertible
     shear = operation_properties([[1.0, 1.0], [0.0, 1.0]])
     assert shear.invertible and shear.order is None and shear.determinant == 1.0
 
@@ -245,5 +251,5 @@ def test_bad_input_is_refused():
         equivariance_error(np.tanh, m, np.ones(4), np.eye(4)[None])
     with pytest.raises(ValueError, match=r"function must return shape \(..., 4\)"):
         equivariance_error(lambda z: z[..., :2], m, np.ones(4))
-    with pytest.raises(ValueError, match="function must return finite values"):
+    with pytest.raises(ValueError, match="what function returns must be finite"):
         equivariance_error(lambda z: z * np.nan, m, np.ones(4))

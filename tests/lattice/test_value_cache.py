@@ -69,6 +69,11 @@ def test_values(entries):
     np.testing.assert_array_equal(places, lattice_coordinates(indices - 1, primes))
 
 
+def test_the_largest_values():
+    (value,) = lattice_values([2**53], [2**53 + 1])
+    assert (value["prime"], value["index"], value["radius"]) == (2**53, 2**53 + 1, math.sqrt(2**53))
+
+
 def test_an_entry_has_64_bytes():
     assert VALUE.itemsize == 64
 
@@ -80,6 +85,8 @@ def test_an_entry_has_64_bytes():
         ([2], [1.0], TypeError, "indices must hold integers"),
         ([0], [1], ValueError, "primes must be at least 1, got 0"),
         ([2], [0], ValueError, "indices must be at least 1, got 0"),
+        ([2**53 + 1], [1], ValueError, f"primes must be at most {2**53}, got {2**53 + 1}"),
+        ([2], [2**53 + 2], ValueError, f"indices must be at most {2**53 + 1}, got {2**53 + 2}"),
         ([2, 3], [1], ValueError, "primes and indices must have one shape"),
         ([[2]], [[1]], ValueError, "primes and indices must have one shape"),
     ],

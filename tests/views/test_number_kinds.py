@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cllm_lab.views.number_kinds import listed, number_kinds, number_wheel, ulam_square
+from cllm_lab.views.number_kinds import listed, number_wheel, ulam_square
 
 IN_LIST, COMPOSITE, LACKING = "prime in the list", "composite in the list", "prime that it lacks"
 
@@ -11,20 +11,6 @@ IN_LIST, COMPOSITE, LACKING = "prime in the list", "composite in the list", "pri
 def drawn(picture):
     """The scattered places by the name of their kind."""
     return {points.get_label(): np.asarray(points.get_offsets()) for points in picture.axes[0].collections}
-
-
-def is_prime_by_division(n):
-    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
-
-
-def test_the_kinds_hold_every_entry_and_every_prime_once():
-    kinds = number_kinds(5000)
-    primes = [n for n in range(5001) if is_prime_by_division(n)]
-    assert sorted([*kinds.true, *kinds.missed]) == primes
-    assert kinds.false.tolist() == [4489, 4757, 4891]
-    assert kinds.false.tolist() == [67 * 67, 67 * 71, 67 * 73]
-    assert {13, 43} <= set(kinds.true.tolist())
-    assert kinds.missed[:3].tolist() == [73, 103, 163]
 
 
 def test_the_square_has_one_in_the_middle_and_each_kind_in_its_place():
