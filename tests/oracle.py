@@ -13,6 +13,8 @@ from collections.abc import Mapping
 import autograd
 import autograd.numpy as np
 
+from tests import lattice_oracle
+
 
 def loss_and_gradients(config, params, tokens, targets, masks=None):
     """The mean cross-entropy in nats, and its gradient for each tensor, by name.
@@ -37,9 +39,11 @@ def logits_of(config, params, tokens, masks=None):
         x = x + params["position_embedding"][:n_positions]
     if config.positions == "sinusoidal":
         x = x + sinusoids(n_positions, config.d_model)
+    if config.positions == "lattice":
+        x = x + lattice_oracle.positions(n_positions, config.d_model)
     x = dropped(x, "dropout", masks)
     for i in range(config.n_layers):
-        x = block(config, Layer(params, i), x, masks)
+        x = block(config, Layer(params, i), x, tokens, masks)
     if config.norm == "pre":
         x = layer_norm(x, params["ln_final.gamma"], params["ln_final.beta"], config.norm_epsilon)
     return x @ np.transpose(params["token_embedding" if config.tied else "output_embedding"])
@@ -62,7 +66,7 @@ class Layer:
         return self._params[f"{self.name}.{short}"]
 
 
-def block(config, layer, x, masks):
+def block(config, layer, x, tokens, masks):
     """Vaswani et al. 2017, section 3.1 (post): LN(x + f(x)). Xiong et al. 2020, figure 1b (pre): x + f(LN(x))."""
     sublayers = [("2", feed_forward)]
     if config.attention != "none":
@@ -72,24 +76,31 @@ def block(config, layer, x, masks):
         mask_name = f"{layer.name}.dropout{number}"
         if config.norm == "pre":
             normed = layer_norm(x, gamma, beta, config.norm_epsilon)
-            x = x + dropped(sublayer(config, layer, normed), mask_name, masks)
+            x = x + dropped(sublayer(config, layer, normed, tokens), mask_name, masks)
         else:
-            total = x + dropped(sublayer(config, layer, x), mask_name, masks)
+            total = x + dropped(sublayer(config, layer, x, tokens), mask_name, masks)
             x = layer_norm(total, gamma, beta, config.norm_epsilon)
     return x
 
 
-def attention(config, layer, x):
+def attention(config, layer, x, tokens):
     """Concat(head_1, ..., head_H) W_O, each head softmax(Q K^T / sqrt(D)) V. Vaswani et al. 2017, section 3.2.2."""
     width = config.d_model // config.n_heads
     weights, biases = layer["w_qkv"], layer["b_qkv"]
     heads = []
     for head in range(config.n_heads):
-        q, k, v = (
+        pieces = [
             x @ weights[:, start : start + width] + biases[start : start + width]
-            for start in (third * config.d_model + head * width for third in range(3))
-        )
-        heads.append(causal_softmax(q @ np.transpose(k, (0, 2, 1)) / math.sqrt(width)) @ v)
+            for start in range(head * width, config.qkv_width, config.d_model)
+        ]
+        q, k, v = pieces if config.keys == "projected" else (pieces[0], pieces[0], pieces[1])
+        q, k = lattice_oracle.queries_and_keys(config, q, k, tokens)
+        scores = q @ np.transpose(k, (0, 2, 1)) / math.sqrt(width)
+        if config.attention_bias != "none":
+            learned = config.bias_learnable
+            strength = layer["bias_strength"][head] if learned else config.first_bias_strength
+            scores = lattice_oracle.biased(config, scores, strength, tokens)
+        heads.append(causal_softmax(scores) @ v)
     return np.concatenate(heads, axis=-1) @ layer["w_out"] + layer["b_out"]
 
 
@@ -100,7 +111,7 @@ def causal_softmax(scores):
     return exponentials / np.sum(exponentials, axis=-1, keepdims=True)
 
 
-def feed_forward(config, layer, x):
+def feed_forward(config, layer, x, tokens):
     """phi(x W_1 + b_1) W_2 + b_2. Vaswani et al. 2017, eq. 2, with another phi."""
     phi = {"tanh": np.tanh, "gelu": gelu}[config.activation]
     return phi(x @ layer["w_ff1"] + layer["b_ff1"]) @ layer["w_ff2"] + layer["b_ff2"]

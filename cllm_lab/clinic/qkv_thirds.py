@@ -51,7 +51,9 @@ def qkv_thirds(subject: Subject) -> QkvThirds:
     if not any(_is_whole(name) for name in subject.params):
         raise ValueError(f"subject has no tensor w_qkv; it has {', '.join(subject.params)}")
     for name, array in subject.params.items():
-        if _is_whole(name) and array.shape[-1] % len(THIRDS):
+        # Of a matrix the other dimension tells thirds from halves, as in machines whose keys are their queries.
+        thirds = array.shape[-1] % len(THIRDS) == 0
+        if _is_whole(name) and not (thirds and (array.ndim < 2 or array.shape[-1] != 2 * array.shape[-2])):
             raise ValueError(
                 f"{name} must end in a dimension of three equal parts, queries, keys and values; got {array.shape}"
             )

@@ -9,10 +9,21 @@ import numpy as np
 
 from cllm_lab.faults.fault import COPYING, Fault
 from cllm_lab.model.activations import Site
+from cllm_lab.model.config import ConfigError
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts import Part, PartEdit
 from cllm_lab.model.parts import reference_parts as healthy
 from cllm_lab.model.parts.wiring import attention_backward
+
+
+def _require_projected_keys(site: Site) -> None:
+    keys = site.run.config.keys
+    if keys != "projected":
+        raise ConfigError(
+            f"this fault is one of queries, keys and values with weights of their own: it needs keys='projected'; "
+            f"this machine has keys={keys!r}"
+        )
+
 
 # The whole sub-layer.
 
@@ -42,6 +53,7 @@ def attention_backward_outer(dy: Array, site: Site) -> Array:
 
     x is what enters the sub-layer and dy the gradient at its far end, whatever lies between them.
     """
+    _require_projected_keys(site)
     x = site.saved["input"]
     outer = x.reshape(-1, x.shape[-1]).T @ dy.reshape(-1, dy.shape[-1])
     dx = attention_backward(dy, site)
@@ -58,6 +70,7 @@ def strided_heads_forward(qkv: Array, site: Site) -> tuple[Array, Array, Array]:
     The stride from one position to the next should be C = H D. With D, key j of head h is the slice of row
     (h + j) // H that belongs to head (h + j) % H.
     """
+    _require_projected_keys(site)
     B, T, _ = qkv.shape
     H, D = site.run.config.n_heads, site.run.config.d_head
     q, k, v = qkv.reshape(B, T, 3, H, D).transpose(2, 0, 3, 1, 4)
@@ -87,6 +100,7 @@ def strided_heads_backward(dqkv: tuple[Array, Array, Array], site: Site) -> Arra
 
 def query_zero_forward(qkv: Array, site: Site) -> tuple[Array, Array, Array]:
     """K and V as they should be; Q = 0."""
+    _require_projected_keys(site)
     q, k, v = healthy.heads_forward(qkv, site)
     q = np.zeros_like(q)
     site.saved["q"] = q

@@ -80,7 +80,8 @@ class GradientSink:
 class Run:
     """What all sites of one pass share: the configuration, the parts, the batch, the dropout stream.
 
-    ``dropout_rng`` is None outside training.
+    ``dropout_rng`` is None outside training. ``of_batch`` holds what follows from the tokens alone and all layers
+    share; it is forgotten with the batch.
     """
 
     def __init__(self, config: ModelConfig, parts: ModelParts, dtype: np.dtype) -> None:
@@ -90,6 +91,7 @@ class Run:
         self.tokens: Array = np.empty((0, 0), np.int32)
         self.targets: Array = np.empty((0, 0), np.int32)
         self.dropout_rng: np.random.Generator | None = None
+        self.of_batch: dict[str, Array] = {}
         self.root: Site
 
 

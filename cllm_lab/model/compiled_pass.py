@@ -13,6 +13,7 @@ from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.parameters import Array, Parameters
 from cllm_lab.model.parts import pass_kernels as kernels
 from cllm_lab.model.parts.jit import quiet
+from cllm_lab.model.parts.lattice_parts import lattice_positions
 from cllm_lab.model.parts.reference_parts import GELU_CUBIC, GELU_SCALE, mean_of_losses, sinusoid
 from cllm_lab.model.parts.threads import (
     available_threads,
@@ -46,6 +47,7 @@ def suits(model: Transformer) -> bool:
         and model.dtype == np.float32
         and config.norm == "pre"
         and config.attention == "multi-head"
+        and (config.keys, config.head_symmetry, config.attention_bias) == ("projected", "none", "none")
         and config.dropout == 0.0
         and largest_matrix(config) <= LARGE_MATRIX
     )
@@ -141,6 +143,9 @@ class _Share:
         self._places = np.array([slices[n].start if n in slices else -1 for n in OUTSIDE_LAYERS], np.int64)
         if config.positions == "sinusoidal":
             self._positions = sinusoid(T, C).astype(dtype)
+        elif config.positions == "lattice":
+            # The kernel is compiled for arrays that may be written.
+            self._positions = lattice_positions(T, C, dtype).copy()
         else:
             self._positions = np.zeros((T, C), dtype)
         new = partial(np.empty, dtype=dtype)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from cllm_lab.model.parameters import Parameters
 from cllm_lab.model.transformer import Transformer
@@ -17,8 +18,30 @@ DIRECTIONS = 2
 FLOOR = 1e-3
 
 
+@runtime_checkable
+class Differentiable(Protocol):
+    """What the check asks of what it checks: a `Transformer` has it, and so has a trainer."""
+
+    @property
+    def params(self) -> Parameters:
+        """The parameters, live."""
+        ...
+
+    def astype(self, dtype: DTypeLike) -> Any:
+        """The same with numbers of another kind, in memory of its own."""
+        ...
+
+    def loss(self, tokens: ArrayLike, targets: ArrayLike) -> float:
+        """The loss of a batch (B, T)."""
+        ...
+
+    def gradients(self, tokens: ArrayLike, targets: ArrayLike) -> tuple[float, Parameters]:
+        """The loss, and the gradient that is said to be its own."""
+        ...
+
+
 def gradient_check(
-    model: Transformer,
+    model: Differentiable,
     tokens: ArrayLike,
     targets: ArrayLike,
     seed: int = 0,
@@ -36,12 +59,27 @@ def gradient_check(
     random (gains near but not at 1, biases not 0) because the natural one hides mistakes: at gamma = 1 a layer
     norm whose backward lacks a whole term can pass. ``dropout_seed`` replays the same masks in every evaluation.
 
-    Returns name -> error; healthy machines stay below 1e-6. The model is left as it was.
+    ``model`` may be a trainer, so that the loss which it reports, penalties and all, is held against the gradient which
+    it follows. Its loss is taken without dropout.
+
+    Returns name -> error; healthy machines stay below 1e-6. The model is left as it was, bit for bit.
+    Raises TypeError for a model without ``params``, ``astype``, ``loss`` and ``gradients``, and for a ``dropout_seed``
+    with any but a `Transformer`; for a batch as ``model.gradients`` does.
     """
+    if not isinstance(model, Differentiable):
+        raise TypeError(
+            "model must be a Transformer or a trainer, with params, astype, loss and gradients; "
+            f"got {type(model).__name__}"
+        )
+    if dropout_seed is not None and not isinstance(model, Transformer):
+        raise TypeError(
+            f"dropout_seed={dropout_seed!r} belongs to a Transformer; the loss of a {type(model).__name__} "
+            "is taken without dropout"
+        )
     twin = model.astype("float64")
-    inputs, wanted = twin.require_batch(tokens, targets)
+    batch = (tokens, targets) if dropout_seed is None else (tokens, targets, dropout_seed)
     twin.params.flat[:] = random_point(twin.params, seed).flat
-    _, grads = twin.gradients(inputs, wanted, dropout_seed)
+    _, grads = twin.gradients(*batch)
     scale = FLOOR * float(np.linalg.norm(grads.flat))
     errors = {}
     for name, view in twin.params.items():
@@ -55,7 +93,7 @@ def gradient_check(
             losses = []
             for steps in (2.0, 1.0, -1.0, -2.0):
                 view[...] = home + steps * STEP * direction
-                losses.append(twin.loss(inputs, wanted, dropout_seed))
+                losses.append(twin.loss(*batch))
             view[...] = home
             numeric = (8.0 * (losses[1] - losses[2]) - (losses[0] - losses[3])) / (12.0 * STEP)
             analytic = float(np.vdot(grads[name], direction))

@@ -2,7 +2,7 @@
 
 Every tensor draws from a random stream of its own, named by the tensor, so that adding or removing one
 tensor changes no other. Draws are made in float64 and rounded to the machine's dtype. Biases start at 0
-and gains (gamma) at 1, except under "zeros", where everything is 0.
+and gains (gamma) at 1, except under "zeros", where everything is 0. Strengths start at `bias_strength` always.
 
     xavier     U(-a, a), a = sqrt(6 / (fan_in + fan_out))        Glorot & Bengio 2010, eq. 16
     he         N(0, 2 / fan_in)                                  He et al. 2015, eq. 10
@@ -15,6 +15,9 @@ An embedding table is not multiplied by a dense input but is, tied, the output m
 logits of standard deviation sigma sqrt(C) for a normalised hidden state, and the first loss is about
 ln V + sigma^2 C / 2. "xavier" therefore takes the smaller of its own sigma = sqrt(2 / (rows + C)) and
 0.15 / sqrt(C) (an excess of at most 0.011 nats); "he" takes sigma^2 = 2 / C and starts far above ln V.
+
+With ``embedding_init`` "lattice" or "spiral" the token embedding has the lattice's rows, all of one length, with the
+root mean square of what would else have been drawn: nothing at all under "zeros".
 """
 
 from __future__ import annotations
@@ -84,8 +87,25 @@ def initialise(params: Parameters, config: ModelConfig, initialiser: Initialiser
     for spec in params.specs:
         if spec.role == "gain" and initialiser is not zeros:
             params[spec.name][...] = 1.0
+        elif spec.role == "strength":
+            params[spec.name][...] = config.first_bias_strength
         elif spec.role == "bias":
             params[spec.name][...] = 0.0
         else:
             rng = stream(seed, "initialisation", crc32(spec.name.encode()))
             params[spec.name][...] = initialiser(spec, config, rng)
+    if config.embedding_init != "as-init":
+        drawn = params["token_embedding"]
+        size = np.sqrt(np.mean(np.square(drawn, dtype=np.float64)) * config.d_model)
+        drawn[...] = size * lattice_rows(config)
+
+
+def lattice_rows(config: ModelConfig) -> Array:
+    """Rows of length 1 for every token, float64 (V, C): `lattice_embedding`, or `spiral_embedding` without primes."""
+    from cllm_lab import lattice
+    from cllm_lab.model.parts.lattice_parts import token_lattice_of
+
+    ids, tokens = np.arange(config.vocab_size), token_lattice_of(config)
+    if config.embedding_init == "lattice":
+        return lattice.lattice_embedding(ids, tokens.primes, config.d_model, tokens.places)
+    return lattice.spiral_embedding(ids, config.d_model, tokens.places)

@@ -35,8 +35,13 @@ def activation_memory(
 
     Raises ConfigError for sizes below 1, and for a configuration that is not of the default wiring.
     """
-    if config.norm != "pre" or config.attention != "multi-head" or config.activation != "tanh":
-        raise ConfigError("the table is made for norm='pre', attention='multi-head', activation='tanh'")
+    made_for = {"norm": "pre", "attention": "multi-head", "activation": "tanh"}
+    made_for |= {"keys": "projected", "head_symmetry": "none", "attention_bias": "none"}
+    for field, choice in made_for.items():
+        if getattr(config, field) != choice:
+            raise ConfigError(
+                f"the table is made for {field}={choice!r}; got {field}={getattr(config, field)!r}"
+            )
     B, T = require_count("batch_size", batch_size), require_count("sequence_length", sequence_length)
     L, H = config.n_layers, config.n_heads
     stream, hidden, logits = B * T * config.d_model, B * T * config.width_ff, B * T * config.vocab_size

@@ -19,7 +19,7 @@ GROUPS = ("embedding", "attention", "ff", "ln")
 class TensorSpec:
     """One named tensor: its shape, the group it lies in, and what an initialiser must know of it.
 
-    ``role``: "embedding", "matrix", "residual" (a matrix that ends a sub-layer), "bias" or "gain".
+    ``role``: "embedding", "matrix", "residual" (a matrix that ends a sub-layer), "bias", "gain" or "strength".
     """
 
     name: str
@@ -51,11 +51,13 @@ def layout(config: ModelConfig) -> tuple[TensorSpec, ...]:
         at = f"layers.{i}."
         if config.attention != "none":
             specs += [
-                TensorSpec(at + "w_qkv", (C, 3 * C), "attention", "matrix", C, C),
-                TensorSpec(at + "b_qkv", (3 * C,), "attention", "bias"),
+                TensorSpec(at + "w_qkv", (C, config.qkv_width), "attention", "matrix", C, C),
+                TensorSpec(at + "b_qkv", (config.qkv_width,), "attention", "bias"),
                 TensorSpec(at + "w_out", (C, C), "attention", "residual", C, C),
                 TensorSpec(at + "b_out", (C,), "attention", "bias"),
             ]
+            if config.has_strengths:
+                specs.append(TensorSpec(at + "bias_strength", (config.n_heads,), "attention", "strength"))
             specs += _norm(at + "ln1", C)
         specs += [
             TensorSpec(at + "w_ff1", (C, F), "ff", "matrix", C, F),

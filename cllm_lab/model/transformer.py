@@ -38,6 +38,7 @@ class Pass:
         """Logits (B, T, V) for token ids (B, T). With a generator, dropout draws its masks from it."""
         self.run.tokens = _writable(tokens)
         self.run.dropout_rng = dropout_rng
+        self.run.of_batch.clear()
         return self.run.parts.transformer.forward(self.run.tokens, self.root)
 
     def loss(self, targets: Array) -> float:

@@ -89,6 +89,13 @@ class NotDivisible:
     gradients = forward = step = loss
 
 
+def test_halves_are_no_thirds_even_where_three_divides_them() -> None:
+    config = lab.ModelConfig(vocab_size=8, d_model=12, n_heads=2, keys="shared")
+    subject = lab.Trainer(lab.Transformer(config), lab.MarkovLanguage(n_symbols=8))
+    with pytest.raises(ValueError, match=r"three equal parts.*\(12, 24\)"):
+        qkv_thirds(subject)
+
+
 def test_what_has_no_thirds_is_refused() -> None:
     with pytest.raises(ValueError, match=r"w_qkv must end in a dimension of three equal parts.*\(4, 7\)"):
         qkv_thirds(NotDivisible())

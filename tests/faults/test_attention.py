@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import cllm_lab as lab
 from cllm_lab.faults import catalogue
 from cllm_lab.model.parts import PartEdit
 from cllm_lab.model.parts.wiring import attention_backward
@@ -198,3 +199,13 @@ def test_faults_that_the_loss_of_the_scenario_shows(name, sound_loss):
 def test_without_a_mask_the_loss_falls_below_what_the_language_allows():
     trainer = catalogue()["no-causal-mask"].broken()
     assert final_loss(trainer) < 0.5 * trainer.corpus.floor(trainer.config.sequence_length)
+
+
+@both_tables
+@pytest.mark.parametrize("name", ["attention-backward-outer", "strided-heads", "query-zero"])
+def test_a_fault_of_queries_keys_and_values_needs_all_three(name, table):
+    config = lab.ModelConfig(vocab_size=8, keys="shared")
+    model = lab.Transformer(config, parts=getattr(lab.parts, table))
+    trainer = lab.Trainer(model, lab.MarkovLanguage(n_symbols=8), faults=(name,))
+    with pytest.raises(lab.ConfigError, match="needs keys='projected'; this machine has keys='shared'"):
+        trainer.run(steps=1, progress=False)

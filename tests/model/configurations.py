@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
 from cllm_lab.model import parts
-from cllm_lab.model.config import ModelConfig
+from cllm_lab.model.config import CHOICES, ModelConfig
 from cllm_lab.model.gradient_check import random_point
 from cllm_lab.model.transformer import Transformer
 
@@ -55,6 +58,53 @@ def _case(name: str, batch: int = 2, length: int = 5, **settings: object) -> Cas
     return Case(name, ModelConfig(**{**defaults, **settings}), batch, length)
 
 
+# What a machine can take from the lattice, each alone.
+LATTICE = {
+    "shared-keys": {"keys": "shared"},
+    "turned-keys": {"keys": "turned"},
+    "historical-keys": {"keys": "historical"},
+    "rotated-keys": {"keys": "rotated"},
+    "cyclic-symmetry": {"head_symmetry": "cyclic"},
+    "historical-symmetry": {"head_symmetry": "historical"},
+    "distance-bias": {"attention_bias": "lattice-distance"},
+    "prime-distance-bias": {"attention_bias": "prime-distance"},
+    "phase-bias": {"attention_bias": "phase"},
+    "similarity-bias": {"attention_bias": "similarity", "token_primes": "growth"},
+    "resonance": {"attention_bias": "resonance"},
+    "fixed-bias": {"attention_bias": "phase", "bias_learnable": False, "bias_strength": -0.7},
+    "fixed-resonance": {"attention_bias": "resonance", "bias_learnable": False},
+    "lattice-positions": {"positions": "lattice"},
+    "lattice-embedding": {"embedding_init": "lattice"},
+    "spiral-embedding": {"embedding_init": "spiral", "token_places": "random"},
+}
+
+
+def covering(fields: Mapping[str, Sequence[Any]], seed: int) -> Iterator[dict[str, Any]]:
+    """Settings that between them hold every pair of choices that can stand together; greedy, so not the fewest."""
+    rng = np.random.default_rng(seed)
+
+    def drawn() -> dict[str, Any]:
+        settings = {field: choices[rng.integers(len(choices))] for field, choices in fields.items()}
+        if settings["attention"] == "none":
+            settings |= {field: CHOICES[field][0] for field in ("keys", "head_symmetry", "attention_bias")}
+        return settings
+
+    def pairs(settings: dict[str, Any]) -> set[tuple]:
+        return set(combinations(sorted(settings.items()), 2))
+
+    possible = [drawn() for _ in range(4000)]
+    missing = set().union(*(pairs(settings) for settings in possible))
+    while missing:
+        best = max(possible, key=lambda settings: len(pairs(settings) & missing))
+        missing -= pairs(best)
+        yield best
+
+
+PAIRED = {field: CHOICES[field] for field in CHOICES if field not in ("init", "embedding_init")} | {
+    "tied": (True, False),
+    "dropout": (0.0, 0.3),
+}
+
 CASES = (
     _case("default"),
     _case("post-norm", norm="post"),
@@ -92,8 +142,20 @@ CASES = (
     _case("normal", n_layers=1, init="normal", init_value=0.3),
     _case("constant", n_layers=1, init="constant"),
     _case("zeros", n_layers=1, init="zeros"),
+    *(_case(name, **settings) for name, settings in LATTICE.items()),
+    *(_case(f"pairs-{number}", **settings) for number, settings in enumerate(covering(PAIRED, seed=0))),
 )
 NAMES = [case.name for case in CASES]
+# Those of the standard machine, with nothing from the lattice.
+PLAIN_CASES = [
+    case
+    for case in CASES
+    if case.config.positions != "lattice"
+    and all(
+        getattr(case.config, field) == CHOICES[field][0]
+        for field in ("keys", "head_symmetry", "attention_bias", "embedding_init")
+    )
+]
 
 
 @cache

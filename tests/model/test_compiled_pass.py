@@ -38,11 +38,13 @@ class Compiled(Transformer):
         return run(self, tokens, targets)
 
 
-def test_it_stands_for_pre_norm_machines_with_attention_and_without_dropout():
+def test_it_stands_for_pre_norm_machines_with_plain_attention_and_without_dropout():
+    plain = {"norm": "pre", "attention": "multi-head", "dropout": 0.0}
+    plain |= {"keys": "projected", "head_symmetry": "none", "attention_bias": "none"}
     expected = {
         case.name
         for case in CASES
-        if case.config.norm == "pre" and case.config.attention == "multi-head" and case.config.dropout == 0.0
+        if all(getattr(case.config, field) == choice for field, choice in plain.items())
     }
     assert {case.name for case in COMPILED} == expected
     assert len(expected) > 20

@@ -25,7 +25,7 @@ def test_every_gradient_of_a_healthy_machine_is_that_of_its_loss(case, table):
 
 def test_the_cases_hold_every_pair_of_choices():
     values = {**CHOICES, "tied": (True, False), "dropping": (True, False)}
-    del values["init"]  # the check leaves the initial point behind
+    del values["init"], values["embedding_init"]  # the check leaves the initial point behind
     present = set()
     for case in CASES:
         settings = {field: getattr(case.config, field) for field in values if field != "dropping"}
@@ -35,9 +35,17 @@ def test_the_cases_hold_every_pair_of_choices():
         tuple(sorted(((a, x), (b, y))))
         for a, b in combinations(values, 2)
         for x, y in product(values[a], values[b])
+        if not without_attention(a, x, b, y) and not without_attention(b, y, a, x)
     }
     assert wanted - present == set()
-    assert {case.config.init for case in CASES} == set(CHOICES["init"])
+    for field in ("init", "embedding_init"):
+        assert {getattr(case.config, field) for case in CASES} == set(CHOICES[field])
+
+
+def without_attention(field, choice, other, its_choice):
+    """Whether the second choice is of a part of the attention that the first leaves out."""
+    left_out = other in ("keys", "head_symmetry", "attention_bias") and its_choice != CHOICES[other][0]
+    return (field, choice) == ("attention", "none") and left_out
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -164,3 +172,56 @@ def test_it_refuses_what_the_machine_refuses():
     case = by_name("default")
     with pytest.raises(ValueError, match="targets must have the shape of tokens"):
         gradient_check(case.model(), np.zeros((2, 5), int), np.zeros((2, 4), int))
+
+
+# What it takes besides a model.
+
+
+class Parabola:
+    """Anything with params, astype, loss and gradients will do: here L = a |p|^2 with a gradient of 2 b p."""
+
+    def __init__(self, model, a, b):
+        self.model, self.a, self.b = model, a, b
+
+    @property
+    def params(self):
+        return self.model.params
+
+    def astype(self, dtype):
+        return Parabola(self.model.astype(dtype), self.a, self.b)
+
+    def loss(self, tokens, targets):
+        return self.a * float(np.square(self.params.flat).sum())
+
+    def gradients(self, tokens, targets):
+        return self.loss(tokens, targets), self.params.like(2.0 * self.b * self.params.flat)
+
+
+def test_the_loss_of_anything_is_held_against_its_own_gradient():
+    case = by_name("one-layer")
+    model, batch = case.model(dtype="float32"), case.tokens_and_targets()
+    before = model.params.flat.copy()
+    assert max(gradient_check(Parabola(model, 3.0, 3.0), *batch).values()) < 1e-6
+    wrong = gradient_check(Parabola(model, 3.0, 1.5), *batch)
+    assert list(wrong) == list(model.params)
+    assert list(wrong.values()) == pytest.approx([0.5] * len(wrong), rel=1e-6)
+    assert np.array_equal(model.params.flat, before)
+
+
+def test_masks_are_replayed_for_a_model_alone():
+    dropping = by_name("dropout")
+    model, batch = dropping.model(), dropping.tokens_and_targets()
+    assert gradient_check(model, *batch, dropout_seed=3) == gradient_check(model, *batch, dropout_seed=3)
+    assert gradient_check(model, *batch, dropout_seed=3) != gradient_check(model, *batch)
+    case = by_name("default")
+    with pytest.raises(TypeError) as caught:
+        gradient_check(Parabola(case.model(), 1.0, 1.0), *case.tokens_and_targets(), dropout_seed=3)
+    assert str(caught.value) == (
+        "dropout_seed=3 belongs to a Transformer; the loss of a Parabola is taken without dropout"
+    )
+
+
+@pytest.mark.parametrize("wrong", [None, "model", by_name("default").config])
+def test_what_has_no_loss_and_gradients_is_refused(wrong):
+    with pytest.raises(TypeError, match="model must be a Transformer or a trainer, with params, astype"):
+        gradient_check(wrong, [[1]], [[1]])

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cllm_lab import lattice
 from cllm_lab.model.config import CHOICES, ModelConfig
 from cllm_lab.model.initialisers import INITIALISERS
 from cllm_lab.model.transformer import Transformer
@@ -256,3 +257,34 @@ def test_a_constant_keeps_all_units_of_a_layer_alike(table):
 def test_a_seed_that_is_none_is_refused(init, seed):
     with pytest.raises((TypeError, ValueError), match=r"seed must be a non-negative integer"):
         made(seed, init=init)
+
+
+@pytest.mark.parametrize("embedding_init", ["lattice", "spiral"])
+@pytest.mark.parametrize("init", [init for init in CHOICES["init"] if init != "zeros"])
+def test_an_embedding_from_the_lattice_has_its_directions_and_the_size_that_init_gives(init, embedding_init):
+    drawn = made(init=init).params
+    params = made(init=init, embedding_init=embedding_init).params
+    rows = params["token_embedding"]
+    ids = np.arange(len(rows))
+    places = lattice.spiral_position(ids)
+    if embedding_init == "lattice":
+        unit = lattice.lattice_embedding(ids, lattice.nth_prime(ids + 1), rows.shape[1], places)
+    else:
+        unit = lattice.spiral_embedding(ids, rows.shape[1], places)
+    lengths = np.linalg.norm(rows, axis=1)
+    assert np.allclose(rows, lengths[:, None] * unit, rtol=1e-12)
+    assert np.allclose(lengths**2, (drawn["token_embedding"] ** 2).sum(axis=1).mean(), rtol=1e-12)
+    others = [name for name in params if name != "token_embedding"]
+    assert all(np.array_equal(params[name], drawn[name]) for name in others)
+
+
+def test_zeros_leave_nothing_of_the_lattice():
+    assert not made(init="zeros", embedding_init="lattice").params.flat.any()
+
+
+def test_the_controls_reach_the_embedding():
+    plain = made(embedding_init="lattice").params["token_embedding"]
+    for control in ({"token_primes": "shuffled"}, {"token_places": "shuffled"}, {"token_places": "random"}):
+        moved = made(embedding_init="lattice", **control).params["token_embedding"]
+        assert not np.allclose(moved, plain)
+        assert np.allclose(np.linalg.norm(moved, axis=1), np.linalg.norm(plain, axis=1))

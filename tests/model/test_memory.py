@@ -18,7 +18,7 @@ def test_its_structure_holds_more_than_it_counted() -> None:
     assert sum(row.held for row in rows) == 3_355_008
 
 
-@pytest.mark.parametrize("positions", ["learned", "none"])
+@pytest.mark.parametrize("positions", ["learned", "lattice", "none"])
 @pytest.mark.parametrize("parts", ["reference", "fast"])
 def test_needed_is_what_a_pass_keeps(parts: str, positions: str) -> None:
     config = lab.ModelConfig(
@@ -47,8 +47,23 @@ def test_every_name_of_the_table_can_be_asked_for() -> None:
             assert name in acts, name
 
 
-def test_other_wirings_are_refused() -> None:
-    with pytest.raises(lab.ConfigError, match="norm='pre'"):
-        lab.activation_memory(lab.ModelConfig(vocab_size=23, norm="post"), 1, 1)
+@pytest.mark.parametrize(
+    ("field", "made_for", "other"),
+    [
+        ("norm", "pre", "post"),
+        ("attention", "multi-head", "none"),
+        ("activation", "tanh", "gelu"),
+        ("keys", "projected", "shared"),
+        ("head_symmetry", "none", "cyclic"),
+        ("attention_bias", "none", "phase"),
+    ],
+)
+def test_other_wirings_are_refused(field: str, made_for: str, other: str) -> None:
+    config = lab.ModelConfig(**{"vocab_size": 23, field: other})
+    with pytest.raises(lab.ConfigError, match=f"made for {field}='{made_for}'; got {field}='{other}'"):
+        lab.activation_memory(config, 1, 1)
+
+
+def test_a_batch_of_no_sequence_is_refused() -> None:
     with pytest.raises(lab.ConfigError, match="batch_size"):
         lab.activation_memory(CONFIG, 0, 32)

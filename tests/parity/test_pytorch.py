@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cllm_lab.model.transformer import Transformer
-from tests.model.configurations import CASES, TABLES
+from tests.model.configurations import PLAIN_CASES, TABLES
 from tests.parity.record import record
 from tests.parity.torch_twin import TorchTwin
 from tests.parity.torch_twin import train as train_torch
@@ -31,7 +31,7 @@ def distance(ours, theirs):
 # From the initial weights, but for those that leave all units alike; and from a point where nothing is special.
 POINTS = [
     (case, point)
-    for case in CASES
+    for case in PLAIN_CASES
     for point in ("initial", "random")
     if point == "random" or case.config.init not in ("zeros", "constant")
 ]

@@ -16,6 +16,7 @@ from cllm_lab.model.activations import Site
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts import kernels, wiring
 from cllm_lab.model.parts import reference_parts as reference
+from cllm_lab.model.parts.lattice_parts import LATTICE_PARTS
 from cllm_lab.model.parts.products import product
 from cllm_lab.model.parts.table import Part, table
 from cllm_lab.model.parts.threads import product_threads
@@ -327,6 +328,7 @@ def cross_entropy_backward(site: Site) -> tuple[Array | None, Array | None]:
 TABLE = table(
     "fast",
     *wiring.WIRING,
+    *LATTICE_PARTS,
     ("transformer", Part("transformer", transformer_forward, transformer_backward)),
     ("embedding", Part("lookup", embedding_forward, embedding_backward)),
     ("positions", Part("learned", learned_positions_forward, reference.learned_positions_backward)),

@@ -15,6 +15,7 @@ import numpy as np
 
 from cllm_lab.model.activations import Site
 from cllm_lab.model.parameters import Array
+from cllm_lab.model.parts.lattice_parts import LATTICE_PARTS
 from cllm_lab.model.parts.table import Part, table
 from cllm_lab.model.parts.wiring import WIRING
 
@@ -353,6 +354,7 @@ def cross_entropy_backward(site: Site) -> tuple[Array | None, Array | None]:
 TABLE = table(
     "reference",
     *WIRING,
+    *LATTICE_PARTS,
     ("embedding", Part("lookup", embedding_forward, embedding_backward)),
     ("positions", Part("learned", learned_positions_forward, learned_positions_backward)),
     ("positions", Part("sinusoidal", sinusoidal_positions_forward, pass_on_backward)),

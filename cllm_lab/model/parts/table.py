@@ -66,7 +66,10 @@ class ModelParts:
     attention: Part
     qkv: Part
     heads: Part
+    keys: Part
+    symmetry: Part
     scores: Part
+    bias: Part
     mask: Part
     softmax: Part
     mix: Part
@@ -112,6 +115,10 @@ class PartsTable:
             "positions": config.positions,
             "attention": config.attention,
             "activation": config.activation,
+            "heads": "split" if config.keys == "projected" else "shared",
+            "keys": config.keys,
+            "symmetry": config.head_symmetry,
+            "bias": config.attention_bias,
             "output": "tied" if config.tied else "untied",
         }
         chosen = {}

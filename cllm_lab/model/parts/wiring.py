@@ -109,23 +109,32 @@ def post_norm_block_backward(dy: Array, site: Site) -> Array:
 
 
 def attention_forward(x: Array, site: Site) -> Array:
-    """y = W_o [softmax(Q K^T / sqrt(D) + mask) V], head by head; (B, T, C) to (B, T, C)."""
+    """y = W_o [softmax(Q K^T / sqrt(D) + mask) V], head by head; (B, T, C) to (B, T, C).
+
+    Between heads and scores, and behind the scores, stand what a configuration takes from the lattice, if anything.
+    """
     parts = site.run.parts
     qkv = parts.qkv.forward(x, site)
     q, k, v = parts.heads.forward(qkv, site)
+    k = parts.keys.forward(k, site)
+    q, k = parts.symmetry.forward((q, k), site)
     scores = parts.scores.forward((q, k), site)
+    scores = parts.bias.forward(scores, site)
     weights = parts.softmax.forward(scores, site)
     mixed = parts.mix.forward((weights, v), site)
     return parts.w_out.forward(mixed, site)
 
 
 def attention_backward(dy: Array, site: Site) -> Array:
-    """The chain of the six parts, last to first."""
+    """The chain of these parts, last to first."""
     parts = site.run.parts
     dmixed = parts.w_out.backward(dy, site)
     dweights, dv = parts.mix.backward(dmixed, site)
     dscores = parts.softmax.backward(dweights, site)
+    dscores = parts.bias.backward(dscores, site)
     dq, dk = parts.scores.backward(dscores, site)
+    dq, dk = parts.symmetry.backward((dq, dk), site)
+    dk = parts.keys.backward(dk, site)
     dqkv = parts.heads.backward((dq, dk, dv), site)
     return parts.qkv.backward(dqkv, site)
 

@@ -46,11 +46,15 @@ def test_tying_chooses_the_output(name, tied, choice):
     assert chosen.output is TABLES[name].slots["output"][choice]
 
 
+# The slots whose part a setting of the configuration chooses.
+CHOSEN = {"block", "attention", "positions", "heads", "keys", "symmetry", "bias", "activation", "output"}
+
+
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_slot_that_the_configuration_does_not_speak_of_has_one_part(name, case):
     chosen = TABLES[name].choose(case.config)
-    for slot in set(SLOTS) - {"block", "attention", "positions", "activation", "output"}:
+    for slot in set(SLOTS) - CHOSEN:
         assert [getattr(chosen, slot)] == list(TABLES[name].slots[slot].values())
 
 
