@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cllm_lab.training.config import TrainConfig
+from cllm_lab.training.config import PENALTIES, TrainConfig
 from cllm_lab.training.parts import Fault, sort_swaps
 
 CHANGEABLE = (
     "learning_rate", "clip_norm", "min_learning_rate", "schedule", "warmup_steps", "total_steps",
     "optimizer", "momentum", "betas", "epsilon", "weight_decay",
+    *(f"{name}_penalty" for name in PENALTIES),
 )  # fmt: skip
 FAULTS = "faults"
 # What these slots hold is used when a trainer is made or an epoch begins, not in a step.
@@ -53,6 +54,11 @@ def split(change: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[Fault] | 
     """The settings of a change apart from its faults, which are None where it has none."""
     settings = dict(change)
     return settings, settings.pop(FAULTS, None)
+
+
+def other_machinery(before: TrainConfig, after: TrainConfig) -> bool:
+    """Whether a step with other settings is made of other parts, or of another loss."""
+    return before.optimizer != after.optimizer or before.penalty_weights != after.penalty_weights
 
 
 def _require_no_new_start(before: Sequence[Fault], after: Sequence[Fault]) -> None:

@@ -32,7 +32,7 @@ from cllm_lab.training.parts import Fault, require_faults, sort_swaps
 from cllm_lab.training.trainer import Trainer, TrainerState
 
 FORMAT = "cllm_lab-checkpoint"
-VERSION = 2
+VERSION = 3
 _KEY = "cllm_lab"
 
 

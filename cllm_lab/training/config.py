@@ -12,6 +12,8 @@ from cllm_lab.streams import check_seed
 OPTIMIZERS = ("sgd", "momentum", "adam", "adam-epsilon-hat", "adamw")
 SCHEDULES = ("constant", "cosine", "step")
 ADAMW_WEIGHT_DECAY = 0.01
+# Of the lattice; each has its weight in the field <name>_penalty.
+PENALTIES = ("geometric", "symmetry", "prime", "gcd")
 _OPTIONAL = ("total_steps", "validate_every")
 
 _Range = tuple[str, Callable[[float], bool]]
@@ -31,6 +33,8 @@ class TrainConfig:
     kinds; ``weight_decay`` to "adamw" alone (0.01 there where it is None).
     ``validation_fraction``: the last share of the corpus, never trained on; its loss is taken every
     ``validate_every`` steps, at the end of each epoch where that is None.
+    ``geometric_penalty``, ``symmetry_penalty``, ``prime_penalty``, ``gcd_penalty``: weights of what
+    `cllm_lab.training.penalties` adds to the loss that is followed and reported; a validation loss has none of it.
 
     Raises ConfigError, naming the field, for anything that cannot work.
     """
@@ -53,6 +57,10 @@ class TrainConfig:
     epsilon: float = 1e-8
     weight_decay: float | None = None
     accumulate: int = 1
+    geometric_penalty: float = 0.0
+    symmetry_penalty: float = 0.0
+    prime_penalty: float = 0.0
+    gcd_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         for field in ("batch_size", "sequence_length", "accumulate", "total_steps", "validate_every"):
@@ -90,6 +98,8 @@ class TrainConfig:
                     f"weight_decay={self.weight_decay} belongs to optimizer='adamw'; got {self.optimizer!r}"
                 )
             _require_number("weight_decay", self.weight_decay, _AT_LEAST_0)
+        for name in PENALTIES:
+            _require_number(f"{name}_penalty", getattr(self, f"{name}_penalty"), _AT_LEAST_0)
         if self.total_steps is not None and self.warmup_steps >= self.total_steps:
             raise ConfigError(
                 f"warmup_steps={self.warmup_steps} must be below total_steps={self.total_steps}"
@@ -99,6 +109,12 @@ class TrainConfig:
     def decay(self) -> float:
         """Weight decay with the default of "adamw" resolved."""
         return ADAMW_WEIGHT_DECAY if self.weight_decay is None else self.weight_decay
+
+    @property
+    def penalty_weights(self) -> dict[str, float]:
+        """The weights above 0, by the names of `PENALTIES`."""
+        weights = {name: getattr(self, f"{name}_penalty") for name in PENALTIES}
+        return {name: weight for name, weight in weights.items() if weight > 0.0}
 
 
 def _require_number(field: str, value: object, allowed: _Range, alternative: str = "") -> None:

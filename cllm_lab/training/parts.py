@@ -81,7 +81,7 @@ class TrainingParts:
     once, when the trainer is made; ``stream`` (corpus, validation_fraction, epoch) -> tokens;
     ``batches`` (tokens, batch_size, sequence_length, shuffle, seed, epoch) -> list of batches;
     ``gradient_rule`` (pass) -> gradients; ``reported_loss`` (loss, pass) -> nats, where the pass is a `Pass` unless
-    both are the healthy ones;
+    both are the healthy ones, and has the penalties in its loss and in its gradient;
     ``clipping`` (norm, clip_norm) -> factor; ``schedule`` (step, config, total_steps) -> learning rate;
     ``trainable`` (specs) -> names; ``optimizer`` an `Optimizer`; ``instruments`` an `Instruments`.
     """

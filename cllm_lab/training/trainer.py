@@ -1,4 +1,4 @@
-"""The trainer: one clipped, scheduled optimizer step, and runs of many."""
+"""The trainer: a machine, its corpus and its settings; one clipped, scheduled optimizer step, and runs of many."""
 
 from __future__ import annotations
 
@@ -9,42 +9,28 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 from tqdm import tqdm
 
 from cllm_lab.corpus.batches import Batch, epoch_batches
 from cllm_lab.corpus.source import TokenSource, require_vocabulary
-from cllm_lab.model.activations import Activations, GradientSink
 from cllm_lab.model.config import ConfigError, require_count
 from cllm_lab.model.parameters import GROUPS, Array, Parameters
-from cllm_lab.model.parts.threads import in_pieces
 from cllm_lab.model.transformer import Pass, Transformer
-from cllm_lab.streams import stream
 from cllm_lab.training import changes, diagnostics, phases
 from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.diagnostics import NonFiniteError, TensorRow
 from cllm_lab.training.generation import generate
 from cllm_lab.training.history import History, Records, StepLog, StepRecord
-from cllm_lab.training.optimizers import UpdateSizes, squares
-from cllm_lab.training.parts import (
-    Fault,
-    backpropagation,
-    healthy_parts,
-    sort_swaps,
-    swap_training_parts,
-    true_loss,
-)
+from cllm_lab.training.machine import TrainedMachine
+from cllm_lab.training.parts import Fault, healthy_parts, sort_swaps, swap_training_parts
+from cllm_lab.training.penalties import require_pairs_to_turn
 from cllm_lab.training.phases import Phase
 
-if TYPE_CHECKING:
-    from cllm_lab.model.compiled_pass import CompiledPass
-
 DIAGNOSTIC_EVERY = 5
-MOST_KEPT_PASSES = 8
 
 
 @dataclass(frozen=True)
@@ -68,12 +54,16 @@ class TrainerState:
     records: Records
 
 
-class Trainer:
+class Trainer(TrainedMachine):
     """Trains a copy of a model on a corpus.
 
     ``model`` stays as it was; ``trainer.model`` is the machine that learns, faults applied. ``faults`` are fault
     objects, each the swap of a slot or more; two in one slot are refused by name. ``log`` is a file that gets a
     line of JSON per step (`cllm_lab.read_log`). ``trainer.announcement`` is what an initialisation says it did.
+
+    The loss that is followed and reported is cross-entropy and the penalties that have a weight. A fault of the
+    gradient rule or of the reported loss gets it whole, penalties and all; one of the model's loss replaces the
+    cross-entropy alone.
 
     A trainer is a subject of the probes: it has ``params``, ``loss``, ``gradients``, ``forward``, ``step``,
     ``state`` and ``load_state``.
@@ -94,27 +84,19 @@ class Trainer:
             raise TypeError(
                 f"corpus must come from load_corpus or be a language; got {type(corpus).__name__}"
             )
-        self.config = TrainConfig() if config is None else config
-        if not isinstance(self.config, TrainConfig):
+        config = TrainConfig() if config is None else config
+        if not isinstance(config, TrainConfig):
             raise TypeError(f"config must be a TrainConfig; got {type(config).__name__}")
         require_vocabulary(corpus, model.config.vocab_size)
-        if self.config.sequence_length > model.config.context_length:
+        if config.sequence_length > model.config.context_length:
             raise ConfigError(
-                f"sequence_length={self.config.sequence_length} is above the model's "
+                f"sequence_length={config.sequence_length} is above the model's "
                 f"context_length={model.config.context_length}"
             )
         # Refuses a fraction that leaves this corpus too little on either side.
-        corpus.training_tokens(self.config.validation_fraction)
-        sort_swaps(faults)
-        self.model = model.copy()
+        corpus.training_tokens(config.validation_fraction)
+        super().__init__(model, config, faults)
         self.corpus = corpus
-        self._given_parts = model.parts
-        self.steps_done = self.moments_since = 0
-        self.moments: dict[str, Parameters] = {}
-        self._moments_of_last_step: tuple[dict[str, Parameters], int] = ({}, 0)
-        self._put_in(faults)
-        self.announcement = self.parts.initialisation(self.params, model.config, model.seed)
-        self._squares = squares(model.table.name)
         self.epochs_done = 0
         self.total_steps = self.config.total_steps
         self._batches: list[Batch] | None = None
@@ -124,8 +106,6 @@ class Trainer:
         self._epoch_loss: list[float] = []
         self._changes: changes.Changes = {}
         self._stop = threading.Event()
-        self._sink = GradientSink(self.params.like())
-        self._sum = self.params.like() if self.config.accumulate > 1 else None
         self._step_grads = self._sink.grads
         self._log = (
             None
@@ -133,51 +113,16 @@ class Trainer:
             else StepLog(log, {"model": asdict(self.model.config), "train": asdict(self.config)})
         )
 
-    def _put_in(self, faults: Sequence[Fault]) -> None:
-        """Swaps the faults' parts into the machine that was given, and nothing else; moments of a name stay."""
-        model_swaps, training_swaps = sort_swaps(faults)
-        self.faults = tuple(faults)
-        self.model.parts = self._given_parts.replace(**model_swaps)
-        self.parts = swap_training_parts(healthy_parts(self.model.table.name, self.config), training_swaps)
-        # Also those of before a step that failed after a change: it made nothing of them.
-        for moments, since in ((self.moments, self.moments_since), self._moments_of_last_step):
-            if set(self.parts.optimizer.moments) <= moments.keys():
-                self.moments = {name: moments[name] for name in self.parts.optimizer.moments}
-                self.moments_since = since
-                break
-        else:
-            self.moments = {
-                name: self.moments.get(name) or self.params.like() for name in self.parts.optimizer.moments
-            }
-            self.moments_since = self.steps_done
-        self._passes: dict[tuple[int, int], Pass | CompiledPass] = {}
-        self.__dict__.pop("_stretches", None)
+    def astype(self, dtype: DTypeLike) -> Trainer:
+        """A trainer that stands where this one does, its numbers rounded or widened to "float32" or "float64".
 
-    # The subject of the probes.
-
-    @property
-    def params(self) -> Parameters:
-        """The machine's parameters, live."""
-        return self.model.params
-
-    def forward(self, tokens: ArrayLike) -> Activations:
-        """`Transformer.forward` of the machine, dropout off."""
-        return self.model.forward(tokens)
-
-    def loss(self, tokens: ArrayLike, targets: ArrayLike) -> float:
-        """The loss that this trainer reports for a batch, in nats, dropout off. Nothing is changed."""
-        tokens, targets = self.model.require_batch(tokens, targets)
-        fresh = Pass(self.model)
-        fresh.forward(tokens)
-        return self.parts.reported_loss(fresh.loss(targets), fresh)
-
-    def gradients(self, tokens: ArrayLike, targets: ArrayLike) -> tuple[float, Parameters]:
-        """The reported loss in nats and the gradient that this trainer follows, before clipping, dropout off."""
-        tokens, targets = self.model.require_batch(tokens, targets)
-        fresh = Pass(self.model, GradientSink(self.params.like()))
-        fresh.forward(tokens)
-        loss = self.parts.reported_loss(fresh.loss(targets), fresh)
-        return loss, self.parts.gradient_rule(fresh)
+        It writes no log. Raises ValueError for another dtype.
+        """
+        twin = type(self)(self.sound_model().astype(dtype), self.corpus, self.config, self.faults)
+        state = self.state()
+        arrays = {name: array.astype(twin.model.dtype) for name, array in state.arrays.items()}
+        twin.load_state(replace(state, arrays=arrays))
+        return twin
 
     def step(self, tokens: ArrayLike, targets: ArrayLike) -> StepRecord:
         """One clipped, scheduled update on the given batch (B, T). The order of the corpus is not touched.
@@ -231,9 +176,9 @@ class Trainer:
                     f"this state stands after batch {state.batches_taken} of an epoch, but an epoch of this "
                     f"corpus has {len(batches)}: it belongs to another corpus"
                 )
-        same_optimizer = state.config.optimizer == self.config.optimizer
+        other = state.faults != self.faults or changes.other_machinery(self.config, state.config)
         self.config = state.config
-        if state.faults != self.faults or not same_optimizer:
+        if other:
             self._put_in(state.faults)
         self.params.flat[:] = state.arrays["params"]
         for name, moment in self.moments.items():
@@ -339,10 +284,10 @@ class Trainer:
         """Schedules a change: in force from the given step (counted from 1) on.
 
         What can change while a machine runs: learning_rate, clip_norm, min_learning_rate, schedule, warmup_steps,
-        total_steps, optimizer with its momentum, betas, epsilon and weight_decay, and ``faults``, all that are then in
-        the machine. Moments that the next optimizer does not have are dropped; those it lacks begin at 0, and with them
-        Adam's bias correction. A fault of the initial weights or of the stream of tokens acts only at the start of a
-        run. The change is part of checkpoints, so a live run can be written down and repeated.
+        total_steps, optimizer with its momentum, betas, epsilon and weight_decay, weights of penalties, and ``faults``,
+        all that are then in the machine. Moments that the next optimizer does not have are dropped; those it lacks
+        begin at 0, and with them Adam's bias correction. A fault of the initial weights or of the stream of tokens acts
+        only at the start of a run. The change is part of checkpoints, so a live run can be written down and repeated.
         Raises ValueError for a step that is past or what cannot change, ConfigError for a bad value.
         """
         step = require_count("step", step)
@@ -350,7 +295,9 @@ class Trainer:
             raise ValueError(
                 f"step={step} is past: {self.steps_done} steps are done, the next is {self.steps_done + 1}"
             )
-        self._changes = changes.plan(self._changes, step, change, self.config, self.faults)
+        planned = changes.plan(self._changes, step, change, self.config, self.faults)
+        require_pairs_to_turn(self.model.config, change.get("symmetry_penalty", 0.0))
+        self._changes = planned
 
     @property
     def last_record(self) -> StepRecord:
@@ -361,12 +308,6 @@ class Trainer:
     def planned_changes(self) -> changes.Changes:
         """What `at` has planned and no step has reached yet: step -> what changes, in a copy."""
         return {step: dict(change) for step, change in self._changes.items()}
-
-    def sound_model(self) -> Transformer:
-        """A copy of the machine with the weights of now and without the faults."""
-        model = self.model.copy()
-        model.parts = self._given_parts
-        return model
 
     def validation_loss(self) -> float:
         """Mean cross-entropy over the whole validation split, in nats, dropout off.
@@ -529,9 +470,9 @@ class Trainer:
         number = self.steps_done + 1
         if number in self._changes:
             settings, faults = changes.split(self._changes.pop(number))
-            self.config = replace(self.config, **settings)
+            before, self.config = self.config, replace(self.config, **settings)
             self.total_steps = self.config.total_steps or self.total_steps
-            if faults is not None or "optimizer" in settings:
+            if faults is not None or changes.other_machinery(before, self.config):
                 self._put_in(self.faults if faults is None else faults)
         return number
 
@@ -564,101 +505,6 @@ class Trainer:
         )
         self._records.append(record)
         return record
-
-    def _loss_and_gradients(self, batches: Sequence[Batch], number: int) -> tuple[float, Parameters, int]:
-        """Mean loss and gradient over all tokens of the batches; a loss that is not finite ends the step."""
-        tokens = sum(batch.targets.size for batch in batches)
-        total = 0.0
-        for index, batch in enumerate(batches):
-            kept = self._forward(batch, number, index)
-            loss = self._loss(kept, batch, number)
-            total, grads = self._backward(kept, batch, index, loss, total, tokens)
-        return total, grads, tokens
-
-    def _forward(self, batch: Batch, number: int, index: int) -> Pass | CompiledPass:
-        kept = self._pass(batch.inputs.shape)
-        kept.forward(batch.inputs, self._dropout_rng(number, index))
-        return kept
-
-    def _loss(self, kept: Pass | CompiledPass, batch: Batch, number: int) -> float:
-        loss = self.parts.reported_loss(kept.loss(batch.targets), kept)
-        if not math.isfinite(loss):
-            raise NonFiniteError(number, *diagnostics.first_non_finite_value(kept.activations(), loss))
-        return loss
-
-    def _backward(
-        self, kept: Pass | CompiledPass, batch: Batch, index: int, loss: float, total: float, tokens: int
-    ) -> tuple[float, Parameters]:
-        """Loss and gradient of the step so far, with the batch's share by its tokens."""
-        grads = self.parts.gradient_rule(kept)
-        share = batch.targets.size / tokens
-        if self._sum is not None:
-            self._add_up(grads, share, first=index == 0)
-        return total + loss * share, grads if self._sum is None else self._sum
-
-    def _add_up(self, grads: Parameters, share: float, first: bool) -> None:
-        assert self._sum is not None
-        if first:
-            np.multiply(grads.flat, grads.flat.dtype.type(share), out=self._sum.flat)
-        else:
-            self._sum.flat += grads.flat.dtype.type(share) * grads.flat
-
-    def _apply(self, grads: Parameters, rate: float, number: int, scale: float) -> tuple[float, float]:
-        """Updates what is trainable; sums of squares of the update and of the parameters before it."""
-        arrays = (self.params, grads, *self.moments.values())
-        count = number - self.moments_since
-
-        def update(place: slice) -> UpdateSizes:
-            params, gradient, *moments = (array.flat[place] for array in arrays)
-            named = dict(zip(self.moments, moments, strict=True))
-            return self.parts.optimizer.update(params, gradient, named, rate, count, scale, self.config)
-
-        sizes = [size for stretch in self._stretches for size in in_pieces(update, stretch)]
-        return sum(size.update for size in sizes), sum(size.parameters for size in sizes)
-
-    def _norm(self, values: Array) -> float:
-        """Euclidean norm of (n,), a large array by several threads."""
-        measure = self.parts.instruments.norm
-        norms = in_pieces(lambda piece: measure(values[piece], self._squares), slice(0, values.size))
-        return math.hypot(*norms)
-
-    @cached_property
-    def _stretches(self) -> list[slice]:
-        """The stretches of the flat buffer that the optimizer updates, neighbours joined."""
-        names = set(self.parts.trainable(self.params.specs))
-        slices: list[slice] = []
-        for name, place in self.params.slices.items():
-            if name not in names:
-                continue
-            if slices and slices[-1].stop == place.start:
-                slices[-1] = slice(slices[-1].start, place.stop)
-            else:
-                slices.append(place)
-        return slices
-
-    def _pass(self, shape: tuple[int, int]) -> Pass | CompiledPass:
-        """The kept pass for batches of this shape; the oldest is dropped when there are many shapes."""
-        found = self._passes.get(shape)
-        if found is None:
-            if len(self._passes) == MOST_KEPT_PASSES:
-                del self._passes[next(iter(self._passes))]
-            found = self._passes[shape] = self._new_pass(shape)
-        return found
-
-    def _new_pass(self, shape: tuple[int, int]) -> Pass | CompiledPass:
-        """The compiled pass where it can stand for the parts of this machine and of this step; else the parts."""
-        healthy = self.parts.gradient_rule is backpropagation and self.parts.reported_loss is true_loss
-        if healthy and self.model.table.name == "fast":
-            from cllm_lab.model import compiled_pass
-
-            if compiled_pass.suits(self.model):
-                return compiled_pass.CompiledPass(self.model, self._sink.grads, shape)
-        return Pass(self.model, self._sink)
-
-    def _dropout_rng(self, number: int, index: int) -> np.random.Generator | None:
-        if self.model.config.dropout == 0.0:
-            return None
-        return stream(self.config.seed, "dropout", number, index)
 
 
 def _ratio(update: float, parameters: float) -> float:

@@ -475,12 +475,12 @@ def test_what_is_not_there_or_is_a_folder(path, tmp_path):
             load(missing)
 
 
-@pytest.mark.parametrize("version", [3, 99, None, "1"])
+@pytest.mark.parametrize("version", [4, 99, None, "1"])
 def test_another_version_is_refused(path, saved, version):
     path.write_bytes(saved)
     arrays, metadata = read(path)
     write(path, arrays, {**metadata, "version": version})
-    assert f"has checkpoint version {version!r}; this library reads up to 2" in assert_refused(path)
+    assert f"has checkpoint version {version!r}; this library reads up to 3" in assert_refused(path)
 
 
 KEYS = (

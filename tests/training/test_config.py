@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cllm_lab.model.config import ConfigError
-from cllm_lab.training.config import OPTIMIZERS, SCHEDULES, TrainConfig
+from cllm_lab.training.config import OPTIMIZERS, PENALTIES, SCHEDULES, TrainConfig
 
 NAN, INF = float("nan"), float("inf")
 NOT_WHOLE = (0, -1, 2.0, "4", True, NAN, [4])
@@ -36,6 +36,7 @@ WRONG = {
     "momentum": (SHARE, (*NOT_NUMBERS, -0.1, 1.0, None)),
     "betas": ("must be two numbers", (0.9, (0.9,), (0.9, 0.99, 0.999), None, "ab", {0.9, 0.99})),
     "epsilon": (ABOVE_0, (*NOT_NUMBERS, 0, 0.0, -1e-8, None)),
+    **{f"{name}_penalty": (FROM_0, (*NOT_NUMBERS, -1e-9, None)) for name in PENALTIES},
 }
 
 
@@ -119,9 +120,18 @@ def test_the_defaults_that_others_rely_on():
         "accumulate": 1,
         "total_steps": None,
         "validate_every": None,
+        "geometric_penalty": 0.0,
+        "symmetry_penalty": 0.0,
+        "prime_penalty": 0.0,
+        "gcd_penalty": 0.0,
     }
     assert dataclasses.asdict(TrainConfig()) == promised
     assert SCHEDULES == ("constant", "cosine", "step")
+
+
+def test_the_weights_of_penalties_are_those_above_0():
+    assert TrainConfig().penalty_weights == {}
+    assert TrainConfig(gcd_penalty=2, prime_penalty=0.5).penalty_weights == {"prime": 0.5, "gcd": 2}
 
 
 def test_numbers_counted_by_numpy_become_plain_and_can_be_written_as_json():

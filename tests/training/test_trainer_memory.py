@@ -9,7 +9,7 @@ import pytest
 
 from cllm_lab.model.compiled_pass import CompiledPass
 from cllm_lab.model.transformer import Pass
-from cllm_lab.training.trainer import MOST_KEPT_PASSES
+from cllm_lab.training.machine import MOST_KEPT_PASSES
 from tests.training.machines import TABLES, TEXT, a_batch, make_model, make_trainer
 
 

@@ -36,11 +36,14 @@ share = st.floats(0.0, 0.999)
 def model_configs(draw) -> ModelConfig:
     heads = draw(st.sampled_from((1, 2, 3)))
     choices = {name: draw(st.sampled_from(allowed)) for name, allowed in CHOICES.items()}
+    if choices["attention"] == "none":
+        choices |= {"keys": "projected", "head_symmetry": "none", "attention_bias": "none"}
     has_value = choices["init"] in DEFAULT_INIT_VALUES
+    biased = choices["attention_bias"] != "none"
     return ModelConfig(
         vocab_size=draw(st.integers(5, 9)),
         context_length=draw(st.integers(8, 33)),
-        d_model=2 * heads * draw(st.integers(1, 3)),
+        d_model=2 * heads * draw(st.integers(2, 3)),
         n_heads=heads,
         n_layers=draw(st.integers(1, 3)),
         d_ff=draw(st.none() | st.integers(1, 40)),
@@ -48,8 +51,14 @@ def model_configs(draw) -> ModelConfig:
         dropout=draw(share),
         init_value=draw(st.none() | st.floats(0.0, 2.0)) if has_value else None,
         norm_epsilon=draw(positive),
+        bias_strength=draw(st.none() | st.floats(-2.0, 2.0)) if biased else None,
+        bias_learnable=draw(st.booleans()),
+        lattice_seed=draw(st.integers(0, 2**40)),
         **choices,
     )
+
+
+PENALTIES = ("geometric", "symmetry", "prime", "gcd")
 
 
 @st.composite
@@ -76,6 +85,7 @@ def train_configs(draw) -> TrainConfig:
         epsilon=draw(positive),
         weight_decay=draw(st.none() | st.floats(0.0, 1.0)) if optimizer == "adamw" else None,
         accumulate=draw(st.integers(1, 4)),
+        **{f"{name}_penalty": draw(share) for name in PENALTIES},
     )
 
 
