@@ -6,6 +6,7 @@ PYTHON ?= python3
 LAB_ARGS ?=
 ONLY ?=
 BENCH_ARGS ?=
+LATTICE_ARGS ?= --preset quick
 
 VENV_PYTHON := .venv/bin/python
 PARITY_PYTHON := .venv-parity/bin/python
@@ -19,7 +20,7 @@ test-library test-notebooks: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help lab test test-library test-notebooks test-browser lint types notebooks evidence claims picture parity bench bench-live clean outdated
+.PHONY: help lab test test-library test-notebooks test-browser lint types notebooks evidence claims picture parity bench bench-live lattice-report lattice-speed clean outdated
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +70,14 @@ bench: .venv-bench/.ready-bench ## time the training step beside PyTorch's and J
 
 bench-live: .venv/.ready-browser .venv/.ready-oldest-ipykernel ## measure the live bench in real kernels, for data/live_bench.json (6 minutes; BENCH_ARGS="--quick")
 	$(VENV_PYTHON) -m tests.bench_live $(BENCH_ARGS)
+
+lattice-report: .venv/.ready-lab ## train with and without each part of the lattice, into build/ (10 minutes; LATTICE_ARGS="--preset full", an hour, stores data/lattice_report.json)
+	$(VENV_PYTHON) -m cllm_lab compile
+	$(VENV_PYTHON) -m cllm_lab.trials $(LATTICE_ARGS)
+
+lattice-speed: .venv/.ready-test ## time what the lattice was to make faster, for data/lattice_speed.json (4 minutes; BENCH_ARGS="--quick")
+	$(VENV_PYTHON) -m cllm_lab compile
+	$(VENV_PYTHON) -m tests.lattice_speed $(BENCH_ARGS)
 
 clean: ## remove the environments and caches; your own work in workbench/ stays
 	rm -rf .venv .venv-parity .venv-bench .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

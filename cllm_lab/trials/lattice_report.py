@@ -1,0 +1,106 @@
+"""What each algorithm of the lattice does to learning: the long comparison, its presets, and where it is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from cllm_lab.corpus.corpora import Corpus, load_corpus
+from cllm_lab.corpus.languages import InductionLanguage, MarkovLanguage
+from cllm_lab.corpus.source import TokenSource
+from cllm_lab.resources import data_path
+from cllm_lab.trials.ablation import Report, ablate
+from cllm_lab.trials.lattice_arms import ARMS, BASELINE
+from cllm_lab.trials.result import Ablation
+
+FILE = "lattice_report.json"
+
+MODEL: Mapping[str, Any] = MappingProxyType(
+    {"context_length": 32, "d_model": 32, "n_heads": 4, "n_layers": 2}
+)
+TRAIN: Mapping[str, Any] = MappingProxyType(
+    {"batch_size": 4, "sequence_length": 32, "warmup_steps": 20, "validation_fraction": 0.1}
+)
+TEXT_CHARACTERS = 500_000
+# A tenth of the long text would take longer to validate than to train.
+CORPUS_TRAIN: Mapping[str, Mapping[str, Any]] = MappingProxyType({"text": {"validation_fraction": 0.005}})
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much of the comparison is run."""
+
+    steps: int
+    validate_every: int
+    seeds: int
+    learning_rates: tuple[float, ...]
+    tuning_seeds: int
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "quick": Preset(200, 20, 5, (1e-3, 3e-3, 1e-2), 1),
+        "full": Preset(400, 20, 10, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2), 2),
+    }
+)
+
+
+def corpora() -> dict[str, TokenSource]:
+    """The four corpora by name: the shipped words, two languages, and characters of Python's help topics."""
+    text = load_corpus("pydoc", tokenizer="char").text[:TEXT_CHARACTERS]
+    return {
+        "words": load_corpus("large"),
+        "markov": MarkovLanguage(n_symbols=32, n_tokens=16_385),
+        "induction": InductionLanguage(n_tokens=16_385),
+        "text": Corpus.from_text(text, tokenizer="char"),
+    }
+
+
+def lattice_report(
+    preset: str = "quick",
+    *,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    n_jobs: int = -1,
+    folder: str | os.PathLike[str] | None = None,
+    report: Report = print,
+) -> Ablation:
+    """Runs `cllm_lab.trials.lattice_arms.ARMS` against the baseline on `corpora`, by `ablate`.
+
+    Raises ValueError for a preset that does not exist, and as `ablate`.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"no preset called {preset!r}; there is {', '.join(PRESETS)}")
+    chosen = PRESETS[preset]
+    return ablate(
+        corpora(),
+        ARMS,
+        baseline=BASELINE,
+        model=MODEL,
+        train=TRAIN,
+        corpus_train=CORPUS_TRAIN,
+        steps=chosen.steps,
+        validate_every=chosen.validate_every,
+        seeds=chosen.seeds,
+        learning_rates=chosen.learning_rates,
+        tuning_seeds=chosen.tuning_seeds,
+        backend=backend,
+        scheduler=scheduler,
+        n_jobs=n_jobs,
+        folder=folder,
+        report=report,
+    )
+
+
+def lattice_results() -> Ablation:
+    """The full report that is shipped. Raises FileNotFoundError where none is."""
+    return Ablation.from_json(data_path(FILE))
+
+
+def shipped_file() -> Path:
+    """Where the full report is kept."""
+    return data_path("README.md").parent / FILE
