@@ -263,14 +263,33 @@ def _below_a_millionth_vanishes(m: Measurements) -> Judgement:
 
 @BOOK.claim("crystalline", "prime-based similarity: a speed-up of 10 to 100 times", "lattice-speed")
 def _similarity_speedup(m: Measurements) -> Judgement:
-    return weighed(
-        within(m["similarity_speedup"], 10.0, 100.0)
-    ), f"measured: {m['similarity_speedup']:.1f} times"
+    gcd, rule = m["gcd_over_product"], m["rule_over_product"]
+    head = m["pairs_d"].index(m["documents_head"])
+    share, most = m["scores_share"], m["step_at_most"]
+    return weighed(*(any(within(each, 10.0, 100.0) for each in figures) for figures in (gcd, rule))), (
+        f"against the matrix product of vectors of {min(m['pairs_d'])} to {max(m['pairs_d'])} dimensions, the gcd is "
+        f"{_range(gcd)} times as fast, and what it comes to on primes, 1/max, {_range(rule)} times, "
+        f"{rule[head]:.1f} at the {m['documents_head']} of the documents' heads; against dot products one after the "
+        f"other, {_range(m['gcd_over_dot'])} and {_range(m['rule_over_dot'])}; the product is "
+        f"{min(share):.1%} to {max(share):.1%} of a pass, so that the pass gains at most {_range(most)} times"
+    )
 
 
 @BOOK.claim("crystalline", "spiral locality: an improvement of 20 to 50 %, of speed", "lattice-speed")
 def _locality_improvement(m: Measurements) -> Judgement:
-    return weighed(within(m["locality_improvement"], 0.2, 0.5)), f"measured: {m['locality_improvement']:.0%}"
+    lookup, step = (
+        max(figure for order in m["lattice_orders"] for figure in m[f"{kind}_by_{order}"]) - 1.0
+        for kind in ("lookup", "step")
+    )
+    twice_the_same = m["lookup_by_radius"] + m["step_by_radius"]
+    noise = max(abs(figure - 1.0) for figure in twice_the_same)
+    names = f"{', '.join(m['lattice_orders'][:-1])} and {m['lattice_orders'][-1]}"
+    return weighed(within(lookup, 0.2, 0.5), within(step, 0.2, 0.5)), (
+        f"of the orders of the vocabulary's rows by {names} the best speeds the lookup by {lookup:+.1%} and a step by "
+        f"{step:+.1%}, a random order a step by {max(m['step_by_random']) - 1.0:+.1%}, that by frequency by "
+        f"{max(m['step_by_frequency']) - 1.0:+.1%}; by radius is the order of the ids itself, and two measurements of "
+        f"that one are up to {noise:.1%} apart"
+    )
 
 
 @BOOK.claim("crystalline", "spiral locality, as a sorting of the tokens, improves learning", "sorted-stream")
@@ -285,7 +304,18 @@ def _sorting_improves_learning(m: Measurements) -> Judgement:
 
 @BOOK.claim("crystalline", "LLL reduction: a speed-up of 2 to 4 times", "lattice-speed")
 def _reduction_speedup(m: Measurements) -> Judgement:
-    return weighed(within(m["reduction_speedup"], 2.0, 4.0)), f"measured: {m['reduction_speedup']:.1f} times"
+    same, new = m["lll_same_answer"], m["lll_new_basis"]
+    svd = "; ".join(
+        f"{name}, {speed:.2f} times, loss {before:.2f} to {after:.2f}"
+        for name, speed, before, after in zip(
+            m["svd"], m["svd_speed_up"], m["svd_loss_before"], m["svd_loss_after"], strict=True
+        )
+    )
+    return weighed(*(any(within(each, 2.0, 4.0) for each in figures) for figures in (same, new))), (
+        f"a reduced basis has as many numbers as the block had, of {m['bits_after']} bits where they had "
+        f"{m['bits_before']}: through it the product with a weight block is {_range(same)} times as fast, and "
+        f"{_range(new)} times where its input is in the new basis already; of lower rank by SVD: {svd}"
+    )
 
 
 @BOOK.claim("key learnings", "the lattice cache slowed the start", "startup-times")
@@ -309,3 +339,8 @@ def _ten_minutes(m: Measurements) -> Judgement:
         f"20 epochs of {m['steps_an_epoch']} steps of {m['step_ours_10000']:.0f} ms take {minutes:.1f} "
         f"minutes here, on {m['threads']} threads"
     )
+
+
+def _range(figures: list[float]) -> str:
+    """The least and the largest, as factors."""
+    return f"{min(figures):.2f} to {max(figures):.2f}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cllm_lab.ledger.experiments import figures, formulas, instruments, live_bench, pinned, runs
+from cllm_lab.ledger.experiments import figures, formulas, instruments, lattice, live_bench, pinned, runs
 
 # Figures that are counted, added up or read come out equal; those of a trained float32 machine differ between
 # processors in their last bits, and training makes more of a difference.
@@ -57,4 +57,6 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "generation": Experiment(runs.generation, cheap=False, tolerance=TRAINED),
     "live-bench": Experiment(live_bench.live_bench),
     "startup-times": Experiment(live_bench.startup_times),
+    "lattice-primes": Experiment(lattice.lattice_primes),
+    "lattice-speed": Experiment(lattice.lattice_speed),
 }

@@ -1,0 +1,98 @@
+"""The original's list of primes, counted, and what the lattice does for speed, read from stored measurements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cllm_lab.lattice import compare_historical_primes, historical_primes, lattice_values
+from cllm_lab.resources import data_path
+
+FILE = "lattice_speed.json"
+# To where the original made its list.
+LIMIT = 200_000
+# Sizes of the documents' machine: a head's vectors.
+DOCUMENTS_HEAD = 64
+GCD, RULE = "gcd, compiled", "primes known, compiled"
+DOT, PRODUCT = "dot products, terms in order", "matrix product"
+# Orders of the rows that the lattice gives and that are not, as that by radius is, the order of the ids.
+LATTICE_ORDERS = ("angle", "square", "curve")
+
+
+def lattice_primes() -> dict[str, Any]:
+    """The list to 200,000 made by the original's rules, beside the primes, and the bytes of its table of values."""
+    found = compare_historical_primes(LIMIT)
+    entries = historical_primes(LIMIT)
+    values = lattice_values(entries, np.arange(1, entries.size + 1))
+    return {
+        "limit": found.limit,
+        "entries": found.entries,
+        "composites": found.composites,
+        "first_composite": found.first_composite,
+        "primes": found.primes,
+        "missed": found.missed,
+        "bytes_an_entry": values.itemsize,
+        "bytes": values.nbytes,
+    }
+
+
+def lattice_speed() -> dict[str, Any]:
+    """Speed-ups, medians over rounds of what is replaced over what replaces it, as `python -m tests.lattice_speed`
+    measured them: of similarities by primes, of orders of the vocabulary's rows, and of products after LLL or SVD.
+    """
+    stored = json.loads(data_path(FILE).read_text(encoding="utf-8"))
+    return {
+        **_similarity(stored["similarity"], stored["steps"]),
+        **_locality(stored["locality"]),
+        **_reduction(stored["reduction"], stored["low_rank"]),
+    }
+
+
+def _similarity(pairs: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def over(similarity: str, product: str) -> list[float]:
+        return [size["speed_up"][similarity][product]["median"] for size in pairs]
+
+    return {
+        "pairs_d": [size["d"] for size in pairs],
+        "pairs_length": [size["length"] for size in pairs],
+        "documents_head": DOCUMENTS_HEAD,
+        "gcd_over_product": over(GCD, PRODUCT),
+        "rule_over_product": over(RULE, PRODUCT),
+        "gcd_over_dot": over(GCD, DOT),
+        "rule_over_dot": over(RULE, DOT),
+        "machines": [step["machine"] for step in steps],
+        "scores_share": [step["share"]["scores"] for step in steps],
+        "step_at_most": [step["speed_up_at_most"]["scores"]["inf"] for step in steps],
+        "step_at_most_without_queries_and_keys": [
+            step["speed_up_at_most"]["with_projections"]["inf"] for step in steps
+        ],
+    }
+
+
+def _locality(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"lattice_orders": list(LATTICE_ORDERS)}
+    for kind, chosen in (
+        ("lookup", [row for row in rows if row["what"] == "lookup"]),
+        ("step", [row for row in rows if row["what"] != "lookup"]),
+    ):
+        found[f"{kind}_cases"] = [f"{row['what']}, {row['case']}" for row in chosen]
+        for order in (*LATTICE_ORDERS, "radius", "random", "frequency"):
+            found[f"{kind}_by_{order}"] = [row["speed_up"][order]["median"] for row in chosen]
+    return found
+
+
+def _reduction(rows: Sequence[Mapping[str, Any]], ranks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "blocks": [f"{row['weights']} {row['block']}" for row in rows],
+        "lll_same_answer": [row["speed_up"]["same_answer"]["median"] for row in rows],
+        "lll_new_basis": [row["speed_up"]["new_basis"]["median"] for row in rows],
+        "bits_before": max(row["bits_before"] for row in rows),
+        "bits_after": max(row["bits_after"] for row in rows),
+        "svd": [f"{row['weights']} weights, {row['energy']:.0%} of the energy" for row in ranks],
+        "svd_speed_up": [row["speed_up"]["median"] for row in ranks],
+        "svd_loss_before": [row["loss"][0] for row in ranks],
+        "svd_loss_after": [row["loss"][1] for row in ranks],
+    }

@@ -1,0 +1,205 @@
+"""What the ledger reads from the stored measurements of the lattice's speed, and how its claims are judged."""
+
+import copy
+import json
+from itertools import product
+
+import pytest
+
+from cllm_lab.ledger.claim import CONFIRMED, PARTLY, REFUTED
+from cllm_lab.ledger.claims import CLAIMS
+from cllm_lab.ledger.experiments import lattice
+
+SIMILARITY, LOCALITY, REDUCTION, COUNT, MEMORY = (
+    next(claim for claim in CLAIMS if claim.id == name)
+    for name in (
+        "001-similarity-speedup",
+        "001-locality-improvement",
+        "001-reduction-speedup",
+        "000-prime-count",
+        "000-cache-memory",
+    )
+)
+
+
+def middle(figure):
+    return {"median": figure, "lower_quartile": 0.0, "upper_quartile": 99.0}
+
+
+def pairs(d, gcd, rule, gcd_dot, rule_dot):
+    return {
+        "d": d,
+        "length": 32,
+        "speed_up": {
+            lattice.GCD: {lattice.PRODUCT: middle(gcd), lattice.DOT: middle(gcd_dot)},
+            lattice.RULE: {lattice.PRODUCT: middle(rule), lattice.DOT: middle(rule_dot)},
+        },
+    }
+
+
+def step(machine, share, most, with_projections):
+    at_most = {"scores": {"10": 0.0, "inf": most}, "with_projections": {"10": 0.0, "inf": with_projections}}
+    return {"machine": machine, "share": {"scores": share}, "speed_up_at_most": at_most}
+
+
+def rows(what, case, angle, radius=1.0, frequency=1.0):
+    figures = {"angle": angle, "square": 1.0, "curve": 1.0, "radius": radius, "random": 0.5}
+    speed_up = {order: middle(figure) for order, figure in {**figures, "frequency": frequency}.items()}
+    return {"what": what, "case": case, "speed_up": speed_up}
+
+
+def block(weights, name, same, new, before=7, after=8):
+    speed_up = {"same_answer": middle(same), "new_basis": middle(new)}
+    return {
+        "weights": weights,
+        "block": name,
+        "speed_up": speed_up,
+        "bits_before": before,
+        "bits_after": after,
+    }
+
+
+STORED = {
+    "similarity": [pairs(64, 0.25, 3.0, 0.5, 40.0), pairs(512, 0.75, 20.0, 4.0, 400.0)],
+    "steps": [step("small", 0.02, 1.02, 1.1), step("large", 0.2, 1.25, 1.5)],
+    "locality": [
+        rows("lookup", "a text", 1.01, frequency=1.1),
+        rows("sgd", "a text", 0.9, radius=0.97),
+        rows("adam", "a text", 1.02, frequency=1.04),
+    ],
+    "reduction": [block("random", "rows", 0.5, 1.0), block("trained", "rows", 0.25, 0.875, after=9)],
+    "low_rank": [{"weights": "trained", "energy": 0.9, "speed_up": middle(1.25), "loss": [1.0, 3.5]}],
+}
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    (tmp_path / lattice.FILE).write_text(json.dumps(STORED), encoding="utf-8")
+    monkeypatch.setattr(lattice, "data_path", lambda name: tmp_path / name)
+    return lattice.lattice_speed()
+
+
+def test_the_medians_are_read_each_to_its_name(measured) -> None:
+    assert measured == {
+        "pairs_d": [64, 512],
+        "pairs_length": [32, 32],
+        "documents_head": 64,
+        "gcd_over_product": [0.25, 0.75],
+        "rule_over_product": [3.0, 20.0],
+        "gcd_over_dot": [0.5, 4.0],
+        "rule_over_dot": [40.0, 400.0],
+        "machines": ["small", "large"],
+        "scores_share": [0.02, 0.2],
+        "step_at_most": [1.02, 1.25],
+        "step_at_most_without_queries_and_keys": [1.1, 1.5],
+        "lattice_orders": ["angle", "square", "curve"],
+        "lookup_cases": ["lookup, a text"],
+        "lookup_by_angle": [1.01],
+        "lookup_by_square": [1.0],
+        "lookup_by_curve": [1.0],
+        "lookup_by_radius": [1.0],
+        "lookup_by_random": [0.5],
+        "lookup_by_frequency": [1.1],
+        "step_cases": ["sgd, a text", "adam, a text"],
+        "step_by_angle": [0.9, 1.02],
+        "step_by_square": [1.0, 1.0],
+        "step_by_curve": [1.0, 1.0],
+        "step_by_radius": [0.97, 1.0],
+        "step_by_random": [0.5, 0.5],
+        "step_by_frequency": [1.0, 1.04],
+        "blocks": ["random rows", "trained rows"],
+        "lll_same_answer": [0.5, 0.25],
+        "lll_new_basis": [1.0, 0.875],
+        "bits_before": 7,
+        "bits_after": 9,
+        "svd": ["trained weights, 90% of the energy"],
+        "svd_speed_up": [1.25],
+        "svd_loss_before": [1.0],
+        "svd_loss_after": [3.5],
+    }
+
+
+VERDICTS = {(True, True): CONFIRMED, (True, False): PARTLY, (False, True): PARTLY, (False, False): REFUTED}
+# Claim, two figures that it stands on, one within the claim's band, and those on both sides of the band.
+BANDS = [
+    (SIMILARITY, ("gcd_over_product", "rule_over_product"), 50.0, (9.0, 101.0)),
+    (LOCALITY, ("lookup_by_curve", "step_by_square"), 1.3, (1.1, 1.6)),
+    (REDUCTION, ("lll_same_answer", "lll_new_basis"), 3.0, (1.9, 4.1)),
+]
+
+
+@pytest.mark.parametrize(
+    ("claim", "names", "inside", "outside"), BANDS, ids=lambda value: getattr(value, "id", "")
+)
+@pytest.mark.parametrize(("holds", "beside"), list(product(VERDICTS, (0, 1))))
+def test_each_part_needs_a_figure_within_the_band(
+    measured, claim, names, inside, outside, holds, beside
+) -> None:
+    figures = copy.deepcopy(measured)
+    for name, within in zip(names, holds, strict=True):
+        figures[name] = [inside if within else outside[beside]] * len(figures[name])
+    verdict, evidence = claim.judged({"lattice-speed": figures})
+    assert verdict == VERDICTS[holds]
+    assert evidence != claim.judged({"lattice-speed": measured})[1]
+
+
+def test_a_random_order_and_that_by_frequency_speak_for_no_lattice(measured) -> None:
+    for order in ("random", "frequency", "radius"):
+        measured |= {
+            f"{kind}_by_{order}": [1.3] * len(measured[f"{kind}_by_{order}"]) for kind in ("lookup", "step")
+        }
+    assert LOCALITY.judged({"lattice-speed": measured})[0] == REFUTED
+
+
+def test_the_evidence_says_what_was_measured_against_what(measured) -> None:
+    def said(claim):
+        return claim.judged({"lattice-speed": measured})[1]
+
+    for words in (
+        "matrix product of vectors of 64 to 512 dimensions",
+        "the gcd is 0.25 to 0.75 times",
+        "1/max, 3.00 to 20.00 times, 3.0 at the 64",
+        "one after the other, 0.50 to 4.00 and 40.00 to 400.00",
+        "2.0% to 20.0% of a pass, so that the pass gains at most 1.02 to 1.25 times",
+    ):
+        assert words in said(SIMILARITY)
+    for words in (
+        "by angle, square and curve",
+        "the lookup by +1.0% and a step by +2.0%",
+        "a random order a step by -50.0%, that by frequency by +4.0%",
+        "up to 3.0% apart",
+    ):
+        assert words in said(LOCALITY)
+    for words in (
+        "of 9 bits where they had 7",
+        "0.25 to 0.50 times",
+        "0.88 to 1.00 times",
+        "trained weights, 90% of the energy, 1.25 times, loss 1.00 to 3.50",
+    ):
+        assert words in said(REDUCTION)
+
+
+def test_the_list_of_the_original_is_counted_and_its_composites_are_named() -> None:
+    found = lattice.lattice_primes()
+    assert found["entries"] == found["primes"] - found["missed"] + found["composites"]
+    assert found["bytes"] == found["entries"] * found["bytes_an_entry"]
+    verdict, evidence = COUNT.judged({"lattice-primes": found})
+    assert verdict == PARTLY
+    for figure in ("23,094", "200,000", "7,376", "17,984", "2,266"):
+        assert figure in evidence
+    verdict, evidence = MEMORY.judged({"lattice-primes": found})
+    assert verdict == CONFIRMED
+    for figure in ("1.41 MB of 2^20", "1.48 of 10^6", "0.45 MB"):
+        assert figure in evidence
+
+
+@pytest.mark.parametrize(
+    ("figures", "verdict"),
+    [
+        ({"composites": 0}, CONFIRMED),
+        ({"entries": 17_984}, REFUTED),
+        ({"entries": 17_984, "composites": 0}, PARTLY),
+    ],
+)
+def test_the_count_and_the_word_primes_are_judged_apart(figures, verdict) -> None:
+    assert COUNT.judged({"lattice-primes": {**lattice.lattice_primes(), **figures}})[0] == verdict
