@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     from cllm_lab.training.evidence import evidence
     from cllm_lab.training.generation import generate, repetition
     from cllm_lab.training.history import History, StepRecord, read_log
+    from cllm_lab.trials.ablation import ablate
+    from cllm_lab.trials.arm import Arm
+    from cllm_lab.trials.lattice_report import lattice_results
+    from cllm_lab.trials.result import Ablation
+    from cllm_lab.views.basis_reduction import basis_reduction
     from cllm_lab.views.benchmark import benchmark, benchmark_bars, benchmark_curves
     from cllm_lab.views.cases import case_verdicts
     from cllm_lab.views.claims import claims
@@ -63,7 +68,9 @@ if TYPE_CHECKING:
     from cllm_lab.views.diagram import training_diagram
     from cllm_lab.views.flat_layout import flat_layout
     from cllm_lab.views.gradient_flow import gradient_flow_curves
+    from cllm_lab.views.group_tables import multiplication_tables
     from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
+    from cllm_lab.views.lattice_distances import distance_by_ids
     from cllm_lab.views.lines import line_chart
     from cllm_lab.views.live.bench import live
     from cllm_lab.views.mutation import mutation_map
@@ -71,9 +78,11 @@ if TYPE_CHECKING:
     from cllm_lab.views.part_times import part_time_bars
     from cllm_lab.views.prime_charts import prime_gaps, token_prime_maps
     from cllm_lab.views.repairs import repair_bars
+    from cllm_lab.views.similarity_maps import similarity_maps
     from cllm_lab.views.spirals import spiral_neighbours, spiral_patches, spiral_variants
     from cllm_lab.views.stream import stream_figure, stream_norms
     from cllm_lab.views.tables import memory_table, tensor_table
+    from cllm_lab.views.token_pairs import token_pair_maps
     from cllm_lab.views.update_sizes import update_size_curves
     from cllm_lab.views.verdict_bars import verdict_bars
     from cllm_lab.views.vital_signs import vital_signs
@@ -127,6 +136,11 @@ _HOMES = {
     "StepRecord": "cllm_lab.training.history",
     "read_log": "cllm_lab.training.history",
     "Trainer": "cllm_lab.faults.trainer",
+    "Ablation": "cllm_lab.trials.result",
+    "Arm": "cllm_lab.trials.arm",
+    "ablate": "cllm_lab.trials.ablation",
+    "lattice_results": "cllm_lab.trials.lattice_report",
+    "basis_reduction": "cllm_lab.views.basis_reduction",
     "benchmark": "cllm_lab.views.benchmark",
     "benchmark_bars": "cllm_lab.views.benchmark",
     "benchmark_curves": "cllm_lab.views.benchmark",
@@ -137,9 +151,11 @@ _HOMES = {
     "training_diagram": "cllm_lab.views.diagram",
     "flat_layout": "cllm_lab.views.flat_layout",
     "gradient_flow_curves": "cllm_lab.views.gradient_flow",
+    "multiplication_tables": "cllm_lab.views.group_tables",
     "attention_maps": "cllm_lab.views.heatmaps",
     "dependency": "cllm_lab.views.heatmaps",
     "dependency_maps": "cllm_lab.views.heatmaps",
+    "distance_by_ids": "cllm_lab.views.lattice_distances",
     "line_chart": "cllm_lab.views.lines",
     "live": "cllm_lab.views.live.bench",
     "mutation_map": "cllm_lab.views.mutation",
@@ -149,6 +165,7 @@ _HOMES = {
     "prime_gaps": "cllm_lab.views.prime_charts",
     "token_prime_maps": "cllm_lab.views.prime_charts",
     "repair_bars": "cllm_lab.views.repairs",
+    "similarity_maps": "cllm_lab.views.similarity_maps",
     "spiral_neighbours": "cllm_lab.views.spirals",
     "spiral_patches": "cllm_lab.views.spirals",
     "spiral_variants": "cllm_lab.views.spirals",
@@ -156,6 +173,7 @@ _HOMES = {
     "stream_norms": "cllm_lab.views.stream",
     "memory_table": "cllm_lab.views.tables",
     "tensor_table": "cllm_lab.views.tables",
+    "token_pair_maps": "cllm_lab.views.token_pairs",
     "update_size_curves": "cllm_lab.views.update_sizes",
     "verdict_bars": "cllm_lab.views.verdict_bars",
     "vital_signs": "cllm_lab.views.vital_signs",

@@ -17,10 +17,12 @@ from cllm_lab.clinic.exercises import (
     fixed_point,
     ignored_model,
     instruments,
+    lattice_bias,
     no_attention,
     other_loss,
     partial_training,
     repair_order,
+    size_reduction,
     step_size,
     verdicts,
 )
@@ -41,6 +43,8 @@ _SUBJECTS = (
     attention_weights,
     data_checks,
     verdicts,
+    size_reduction,
+    lattice_bias,
 )
 EXERCISES = {exercise.name: exercise for subject in _SUBJECTS for exercise in subject.EXERCISES}
 
