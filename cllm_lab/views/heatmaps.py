@@ -146,14 +146,14 @@ def _label_tokens(axes: Axes, tokens: Sequence[str], rows: bool, columns: bool) 
     if len(tokens) > MOST_LABELLED:
         axes.tick_params(labelleft=rows, labelbottom=columns)
         return
-    shown = [_shown(token) for token in tokens]
+    shown = [shown_token(token) for token in tokens]
     blank = [""] * len(shown)
     places = range(len(tokens))
     axes.set_xticks(places, shown if columns else blank, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(places, shown if rows else blank, fontsize=8, parse_math=False)
 
 
-def _shown(token: str) -> str:
-    """A token that can be read on an axis: white space escaped, long ones shortened."""
-    visible = token if token.strip() == token and token else repr(token)[1:-1] or "''"
+def shown_token(token: str) -> str:
+    """A token that can be read on an axis: white space escaped and quoted, long ones shortened."""
+    visible = token if token.split() == [token] else repr(token)
     return visible if len(visible) <= LONGEST_LABEL else visible[: LONGEST_LABEL - 1] + "…"

@@ -1,4 +1,4 @@
-"""What the ledger reads from the stored measurements of the lattice's speed, and how its claims are judged."""
+"""What the ledger reads from the stored results on the lattice, of speed and of learning, and how it judges claims."""
 
 import copy
 import json
@@ -9,8 +9,9 @@ import pytest
 from cllm_lab.ledger.claim import CONFIRMED, PARTLY, REFUTED
 from cllm_lab.ledger.claims import CLAIMS
 from cllm_lab.ledger.experiments import lattice
+from cllm_lab.trials.result import Ablation
 
-SIMILARITY, LOCALITY, REDUCTION, COUNT, MEMORY = (
+SIMILARITY, LOCALITY, REDUCTION, COUNT, MEMORY, EPOCHS = (
     next(claim for claim in CLAIMS if claim.id == name)
     for name in (
         "001-similarity-speedup",
@@ -18,6 +19,7 @@ SIMILARITY, LOCALITY, REDUCTION, COUNT, MEMORY = (
         "001-reduction-speedup",
         "000-prime-count",
         "000-cache-memory",
+        "000-lattice-reduces-epochs",
     )
 )
 
@@ -203,3 +205,107 @@ def test_the_list_of_the_original_is_counted_and_its_composites_are_named() -> N
 )
 def test_the_count_and_the_word_primes_are_judged_apart(figures, verdict) -> None:
     assert COUNT.judged({"lattice-primes": {**lattice.lattice_primes(), **figures}})[0] == verdict
+
+
+def compared(corpus, arm, verdict, ratio, effect=-0.5, time="no difference shown", detectable=0.25):
+    return {
+        "corpus": corpus,
+        "arm": arm,
+        "effect": effect,
+        "detectable": detectable,
+        "verdict": verdict,
+        "time_verdict": time,
+        "steps_ratio": ratio,
+    }
+
+
+def against(arm, control, verdict):
+    return {"corpus": "sea", "arm": arm, "control": control, "verdict": verdict}
+
+
+TRAINED = {
+    "settings": {
+        "seeds": [0, 1, 2],
+        "steps": 50,
+        "arms": [
+            {"name": "baseline", "control_of": []},
+            {"name": "distance", "control_of": []},
+            {"name": "shuffled", "control_of": ["distance"]},
+            {"name": "random", "control_of": ["distance"]},
+            {"name": "gcd", "control_of": []},
+        ],
+    },
+    "rows": [
+        compared("sea", "distance", "better", 0.5, time="better", detectable=0.125),
+        compared("sea", "gcd", "identical", 1.0, 0.0, time="worse", detectable=0.0),
+        compared("sea", "shuffled", "better", 0.25),
+        compared("sea", "random", "worse", None, 0.5),
+        compared("land", "distance", "no difference shown", 0.75),
+        compared("land", "gcd", "diverged", None, None, detectable=None),
+        compared("land", "shuffled", "no difference shown", 1.5),
+        compared("land", "random", "no difference shown", 1.25),
+    ],
+    "controls": [
+        against("distance", "shuffled", "no difference shown"),
+        against("distance", "random", "better"),
+    ],
+}
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    monkeypatch.setattr(lattice, "lattice_results", lambda: Ablation(TRAINED))
+    return lattice.lattice_training()
+
+
+def test_the_report_is_read_each_figure_to_its_arm_and_controls_are_no_arms(trained) -> None:
+    assert trained == {
+        "pairs": 3,
+        "steps": 50,
+        "arms": ["distance", "gcd", "distance", "gcd"],
+        "corpora": ["sea", "sea", "land", "land"],
+        "effects": [-0.5, 0.0, -0.5, None],
+        "detectable": 0.1875,
+        "verdicts": ["better", "identical", "no difference shown", "diverged"],
+        "verdicts_at_equal_time": ["better", "worse", "no difference shown", "no difference shown"],
+        "steps_ratios": [0.5, 1.0, 0.75, None],
+        "controls": [2, 0, 0, 0],
+        "controls_beaten": [1, 0, 0, 0],
+        "control_rows": 4,
+        "controls_better": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        (
+            {},
+            PARTLY,
+            "1 of 4 reach the baseline's level earlier and a lower loss, with 0.50 to 0.50 of the steps",
+        ),
+        ({"controls_beaten": [2, 0, 0, 0]}, CONFIRMED, "1 beat all their controls: distance (sea);"),
+        ({"controls": [0] * 4, "controls_beaten": [0] * 4}, PARTLY, "0 beat all their controls;"),
+        ({"verdicts": ["worse", "identical", "no difference shown", "worse"]}, REFUTED, "0 of 4 reach"),
+        ({"steps_ratios": [None] * 4, "controls_beaten": [2, 0, 0, 0]}, REFUTED, "0 of 4 reach"),
+        ({"steps_ratios": [1.0] * 4, "controls_beaten": [2, 0, 0, 0]}, REFUTED, "0 of 4 reach"),
+        ({"verdicts_at_equal_time": ["worse"] * 4}, PARTLY, "0 of them at equal time too; 0 are worse"),
+        ({"controls_better": 3}, PARTLY, "3 of 4 controls, without number theory, beat the baseline"),
+    ],
+)
+def test_fewer_steps_are_the_lattice_s_only_where_every_control_is_beaten(
+    trained, changes, verdict, words
+) -> None:
+    found, evidence = EPOCHS.judged({"lattice-training": {**trained, **changes}})
+    assert found == verdict
+    assert words in evidence
+
+
+def test_the_evidence_says_how_large_the_trial_was_and_what_it_could_find(trained) -> None:
+    evidence = EPOCHS.judged({"lattice-training": trained})[1]
+    for words in (
+        "2 arms on 2 corpora, 3 paired seeds, 50 steps, tuned alike",
+        "1 of them at equal time too; 0 are worse",
+        "An effect of 0.19 nats would be found",
+    ):
+        assert words in evidence

@@ -42,7 +42,7 @@ def test_tokens_are_labels_and_no_formulas() -> None:
     picture = attention_maps(causal_weights(1), TOKENS)
     (axes,) = [axes for axes in picture.axes if axes.images]
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
-        assert [label.get_text() for label in labels] == ["the", "$x$", "\\n", "extraordina…"]
+        assert [label.get_text() for label in labels] == ["the", "$x$", "'\\n'", "extraordina…"]
         assert not any(label.get_parse_math() for label in labels)
 
 

@@ -396,6 +396,22 @@ def _lattice_not_used(m: Measurements) -> Judgement:
 
 @BOOK.claim("crystalline", "a crystalline approach may reduce the epochs needed", "lattice-training")
 def _lattice_reduces_epochs(m: Measurements) -> Judgement:
-    return weighed(m["epochs_with"] < m["epochs_without"]), (
-        f"epochs to the same loss: {m['epochs_with']} with the lattice, {m['epochs_without']} without"
+    fewer = [
+        place
+        for place, (verdict, ratio) in enumerate(zip(m["verdicts"], m["steps_ratios"], strict=True))
+        if verdict == "better" and ratio is not None and ratio < 1.0
+    ]
+    own = [place for place in fewer if m["controls_beaten"][place] == m["controls"][place] > 0]
+    in_time = [place for place in fewer if m["verdicts_at_equal_time"][place] == "better"]
+    worse = m["verdicts"].count("worse")
+    ratios = [m["steps_ratios"][place] for place in fewer]
+    span = f", with {min(ratios):.2f} to {max(ratios):.2f} of the steps" if fewer else ""
+    names = dict.fromkeys(f"{m['arms'][place]} ({m['corpora'][place]})" for place in own)
+    return weighed(bool(fewer), bool(own)), (
+        f"{len(set(m['arms']))} arms on {len(set(m['corpora']))} corpora, {m['pairs']} paired seeds, {m['steps']} steps, "
+        f"tuned alike: {len(fewer)} of {len(m['arms'])} reach the baseline's level earlier and a lower loss{span}, "
+        f"{len(in_time)} of them at equal time too; {worse} are worse. {len(own)} beat all their controls"
+        + (f": {', '.join(names)}" if own else "")
+        + f"; {m['controls_better']} of {m['control_rows']} controls, without number theory, beat the baseline. "
+        f"An effect of {m['detectable']:.2g} nats would be found"
     )

@@ -1,15 +1,17 @@
-"""The original's list of primes, counted, and what the lattice does for speed, read from stored measurements."""
+"""The original's list of primes, counted; what the lattice does for speed and for learning, from stored results."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from cllm_lab.lattice import compare_historical_primes, historical_primes, lattice_values
 from cllm_lab.resources import data_path
+from cllm_lab.trials.lattice_report import lattice_results
 
 FILE = "lattice_speed.json"
 # To where the original made its list.
@@ -48,6 +50,41 @@ def lattice_speed() -> dict[str, Any]:
         **_similarity(stored["similarity"], stored["steps"]),
         **_locality(stored["locality"]),
         **_reduction(stored["reduction"], stored["low_rank"]),
+    }
+
+
+def lattice_training() -> dict[str, Any]:
+    """What each arm of the shipped lattice report did, a place in each list for an arm on a corpus.
+
+    ``effects``: nats, arm minus baseline, None where it diverged; ``verdicts``, ``verdicts_at_equal_time``: corrected
+    for many comparisons; ``steps_ratios``: median of the steps to the baseline's level, arm over baseline, None where
+    it was not reached; ``controls``, ``controls_beaten``: how many there are, and than how many the arm is better.
+    ``controls_better``: how many controls are better than the baseline themselves. ``detectable``: the median over arms
+    and corpora of the smallest effect that would have been found.
+    """
+    found = lattice_results().data
+    settings = found["settings"]
+    is_control = {arm["name"] for arm in settings["arms"] if arm["control_of"]}
+    rows = [row for row in found["rows"] if row["arm"] not in is_control]
+    against: dict[tuple[str, str], list[str]] = {(row["corpus"], row["arm"]): [] for row in rows}
+    for pair in found["controls"]:
+        against[pair["corpus"], pair["arm"]].append(pair["verdict"])
+    verdicts = [against[row["corpus"], row["arm"]] for row in rows]
+    controls = [row["verdict"] for row in found["rows"] if row["arm"] in is_control]
+    return {
+        "pairs": len(settings["seeds"]),
+        "steps": settings["steps"],
+        "arms": [row["arm"] for row in rows],
+        "corpora": [row["corpus"] for row in rows],
+        "effects": [row["effect"] for row in rows],
+        "detectable": median(row["detectable"] for row in rows if row["detectable"]),
+        "verdicts": [row["verdict"] for row in rows],
+        "verdicts_at_equal_time": [row["time_verdict"] for row in rows],
+        "steps_ratios": [row["steps_ratio"] for row in rows],
+        "controls": [len(several) for several in verdicts],
+        "controls_beaten": [several.count("better") for several in verdicts],
+        "control_rows": len(controls),
+        "controls_better": controls.count("better"),
     }
 
 
