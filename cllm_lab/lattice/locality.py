@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cllm_lab.corpus.arguments import whole_number
-from cllm_lab.lattice.primes import IntArray, integer_array
+from cllm_lab.lattice.arguments import IntArray, integer_array, within
 from cllm_lab.lattice.spirals import spiral_angle, spiral_position, ulam_coordinates
 from cllm_lab.streams import stream
 
@@ -39,9 +38,7 @@ def vocabulary_order(n: int, by: str = "radius", seed: int | None = None) -> Int
     Raises TypeError unless n is an integer, ValueError outside [1, `MOST_ROWS`], for an unknown order, and unless
     "random" alone has a seed.
     """
-    count = whole_number("n", n, 1)
-    if count > MOST_ROWS:
-        raise ValueError(f"n must be at most {MOST_ROWS}, got {count}")
+    count = within("n", n, 1, MOST_ROWS)
     if by not in VOCABULARY_ORDERS:
         raise ValueError(f"by must be one of {', '.join(VOCABULARY_ORDERS)}; got {by!r}")
     if (by == "random") != (seed is not None):
@@ -143,6 +140,8 @@ def _rows_of(ids: IntArray) -> IntArray:
 
 def _permutation(order: ArrayLike) -> IntArray:
     rows = integer_array("order", order, 0)
-    if rows.ndim != 1 or not np.array_equal(np.sort(rows), np.arange(rows.size)):
+    if rows.ndim != 1 or not rows.size:
+        raise ValueError(f"order must have shape (vocabulary,), not empty; got {rows.shape}")
+    if not np.array_equal(np.sort(rows), np.arange(rows.size)):
         raise ValueError(f"order must be a permutation of 0 to {rows.size - 1}")
     return rows

@@ -105,7 +105,9 @@ class OperationProperties:
 
 
 def operation_properties(matrix: ArrayLike) -> OperationProperties:
-    """Orthogonal (|M^T M - 1| <= 1e-9 in every entry)? Invertible (full numerical rank)? Of what order?
+    """Orthogonal (|M^T M - 1| <= 1e-9 in every entry)? Invertible? Of what order?
+
+    Invertible is meant numerically: the smallest singular value counts as 0 below d times the rounding of the largest.
 
     Raises ValueError unless ``matrix`` is square and finite.
     """
@@ -113,7 +115,8 @@ def operation_properties(matrix: ArrayLike) -> OperationProperties:
     if m.ndim != 2 or m.shape[0] != m.shape[1] or m.shape[0] == 0:
         raise ValueError(f"matrix must be square, got shape {m.shape}")
     identity = np.eye(len(m))
-    orthogonal = bool(np.abs(m.T @ m - identity).max() <= ROUNDING)
+    with np.errstate(over="ignore", invalid="ignore"):
+        orthogonal = bool(np.abs(m.T @ m - identity).max() <= ROUNDING)
     return OperationProperties(
         orthogonal=orthogonal,
         invertible=int(np.linalg.matrix_rank(m)) == len(m),

@@ -10,18 +10,16 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cllm_lab.corpus.arguments import whole_number
+from cllm_lab.lattice.arguments import FloatArray, IntArray, integer_array
 from cllm_lab.lattice.distances import lattice_distance, log_ratio_distance
 from cllm_lab.lattice.phase import phase_alignment, resonance_factor
-from cllm_lab.lattice.primes import IntArray, integer_array
 from cllm_lab.lattice.similarity import gcd_over_max
 from cllm_lab.lattice.spirals import spiral_position
 from cllm_lab.lattice.token_primes import TOKEN_PRIMES
 from cllm_lab.streams import check_seed, stream
-
-FloatArray = NDArray[np.float64]
 
 PRIME_MAPS = (*TOKEN_PRIMES, "shuffled")
 PLACE_MAPS = ("spiral", "shuffled", "random")
@@ -31,7 +29,7 @@ LARGEST_TABLE = 1024
 _PRIMES, _PLACES = range(2)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=16, typed=True)
 def token_primes_of(vocab_size: int, kind: str = "nth", seed: int = 0) -> IntArray:
     """The prime of every token, int64 (V,), read-only: a map of `TOKEN_PRIMES`, or the control "shuffled".
 
@@ -49,7 +47,7 @@ def token_primes_of(vocab_size: int, kind: str = "nth", seed: int = 0) -> IntArr
     return primes
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=16, typed=True)
 def token_places_of(vocab_size: int, kind: str = "spiral", seed: int = 0) -> FloatArray:
     """The place of every token, float64 (V, 3), read-only: `spiral_position` of the ids, or one of two controls.
 
@@ -127,10 +125,13 @@ class TokenLattice:
     def pairs(self, feature: str, tokens: ArrayLike) -> FloatArray:
         """The feature of every two tokens of a sequence, float64: (..., T) ids to (..., T, T), [i, j] of i and j.
 
-        Raises ValueError for an unknown feature or ids outside the vocabulary, TypeError for ids that are no integers.
+        Raises ValueError for an unknown feature, ids outside the vocabulary or a single one, TypeError for ids that
+        are no integers.
         """
         _require("feature", feature, tuple(PAIR_FEATURES))
         ids = integer_array("tokens", tokens, 0, self.vocab_size - 1)
+        if ids.ndim == 0:
+            raise ValueError(f"tokens must be a sequence of ids, (..., T); got the single id {ids}")
         a, b = ids[..., :, None], ids[..., None, :]
         if self.vocab_size > LARGEST_TABLE:
             return PAIR_FEATURES[feature](self, a, b)
@@ -143,7 +144,7 @@ class TokenLattice:
         return np.arange(self.vocab_size)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=16, typed=True)
 def token_lattice(
     vocab_size: int, token_primes: str = "nth", token_places: str = "spiral", seed: int = 0
 ) -> TokenLattice:

@@ -134,10 +134,10 @@ class ModelConfig:
             )
         if self.bias_strength is not None:
             require_number("bias_strength", self.bias_strength)
-            if self.attention_bias == "none":
-                raise ConfigError(
-                    f"bias_strength={self.bias_strength!r} has no meaning for attention_bias='none'"
-                )
+        for field, default in (("bias_strength", None), ("bias_learnable", True)):
+            given = getattr(self, field)
+            if self.attention_bias == "none" and given is not default:
+                raise ConfigError(f"{field}={given!r} has no meaning for attention_bias='none'")
         if self.attention == "none":
             for field in ("keys", "head_symmetry", "attention_bias"):
                 if getattr(self, field) != CHOICES[field][0]:

@@ -195,6 +195,9 @@ class PenalisedPass:
         return grads
 
     def __getattr__(self, name: str) -> Any:
+        # A copy that is being made has nothing within yet; without this the search for it would not end.
+        if name == "within":
+            raise AttributeError(name)
         return getattr(self.within, name)
 
 

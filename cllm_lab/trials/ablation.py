@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from cllm_lab.corpus.source import TokenSource
+from cllm_lab.trials import cost
 from cllm_lab.trials.arm import Arm, Settings
 from cllm_lab.trials.assembly import assemble
 from cllm_lab.trials.backends import Workers, require_backend, workers
@@ -34,7 +37,7 @@ def ablate(
     train: Settings | None = None,
     corpus_train: Mapping[str, Settings] | None = None,
     steps: int = 400,
-    validate_every: int = 20,
+    validate_every: int | Mapping[str, int] = 20,
     seeds: int | Sequence[int] = 10,
     learning_rates: Sequence[float] = LEARNING_RATES,
     tuning_seeds: int | Sequence[int] = 2,
@@ -51,9 +54,11 @@ def ablate(
     ``model``, ``train``: settings common to all machines; ``corpus_train``: further settings for a corpus by name.
     Each arm, and the baseline like any other, takes the rate of ``learning_rates`` with the lowest mean loss over
     ``tuning_seeds``; then all are trained for ``steps`` steps on the same ``seeds``, which are others. A seed fixes the
-    initial weights and the order of the data. ``same_parameters``: every machine gets the d_ff that brings its
-    parameter count nearest the baseline's. What counts is the lowest validation loss within the steps, in nats,
-    validated at step 0 and every ``validate_every``; ``train`` must leave a ``validation_fraction`` (0.1 by default).
+    initial weights and the order of the data; weights of another shape, as another d_ff brings them, are other ones.
+    ``same_parameters``: every machine gets the d_ff that brings its parameter count nearest the baseline's. What counts
+    is the lowest validation loss within the steps, in nats, validated at step 0 and every ``validate_every``, which may
+    be a number for each corpus; ``train`` must leave a ``validation_fraction`` (0.1 by default). The intervals are over
+    seeds, on this corpus and this part of it held out, from which the learning rate was taken too.
 
     Runs go to ``backend`` (`cllm_lab.trials.backends.workers`): the table is the same from all, but for what depends on
     time, which ``costs`` measures in this process beforehand. With ``folder`` each result is kept there as it comes,
@@ -61,41 +66,50 @@ def ablate(
     A run that ceases to be finite counts with the lowest loss that it had, and is said.
 
     Raises ConfigError for settings that cannot work, CorpusError for a corpus that cannot be split, BackendError for
-    workers that are not to be had, ValueError where the baseline is not finite before its first step.
+    workers that are not to be had, all before anything runs; ValueError where the baseline is not finite before its
+    first step.
     """
     plan = make_plan(
         corpora, arms, baseline, model, train, corpus_train, steps, validate_every, seeds, learning_rates,
         tuning_seeds, same_parameters,
     )  # fmt: skip
-    require_backend(backend, scheduler)
+    require_backend(backend, scheduler, n_jobs)
     store = None if folder is None else Store(folder, report)
-    prices = {name: _priced(bench, plan, costs, store, report) for name, bench in plan.benches.items()}
     with workers(backend, scheduler, n_jobs) as hands:
+        prices = {name: _priced(bench, plan, costs, store) for name, bench in plan.benches.items()}
         report(_estimate(plan, prices, hands.count))
         tuned = _tune(plan, hands, store, report)
         runs = _compare(plan, tuned, hands, store, report)
     return assemble(plan, prices, tuned, runs)
 
 
-def _priced(bench: Bench, plan: Plan, costs: Costs, store: Store | None, report: Report) -> Plain:
+def _priced(bench: Bench, plan: Plan, costs: Costs, store: Store | None) -> Plain:
     described = {
         name: plan.describe(bench, name, plan.rates[0], plan.tuning_seeds[0]) for name in bench.machines
     }
-    key = {"corpus": bench.corpus, "cost": {name: digest(one) for name, one in described.items()}}
-    found = None if store is None else store.get(key)
+    if store is None or costs is not cost_ratios:
+        return costs(described, plan.baseline)
+    key = {
+        "corpus": bench.corpus,
+        "cost": {name: digest(one) for name, one in described.items()},
+        "measured_by": hashlib.sha256(Path(cost.__file__).read_bytes()).hexdigest(),
+    }
+    found = store.get(key)
     if found is None:
         found = costs(described, plan.baseline)
-        if store is not None:
-            store.put(key, found)
+        store.put(key, found)
     return found
 
 
 def _estimate(plan: Plan, prices: Mapping[str, Plain], count: int) -> str:
     per_machine = len(plan.rates) * len(plan.tuning_seeds) + len(plan.seeds)
-    validations = plan.steps // plan.validate_every + 1
     seconds = sum(
-        per_machine * (plan.steps * price["seconds"] + validations * prices[name]["validation_seconds"])
-        for name in plan.benches
+        per_machine
+        * (
+            plan.steps * price["seconds"]
+            + (plan.steps // bench.validate_every + 1) * prices[name]["validation_seconds"]
+        )
+        for name, bench in plan.benches.items()
         for price in prices[name]["machines"].values()
     )
     runs = per_machine * sum(len(bench.machines) for bench in plan.benches.values())

@@ -19,15 +19,16 @@ class Arm:
 
     ``model``, ``train``: fields of `ModelConfig` and `TrainConfig`. ``control_of``: the arm, or arms, whose effect this
     one controls: it keeps what is incidental to them and leaves out what they are about. ``seeded``: fields of
-    `ModelConfig` that take the seed of the pair, for what is drawn at random and should be drawn anew in each.
+    `ModelConfig` that take the seed of the pair, for what is drawn at random and should be drawn anew in each. Of both,
+    a single name may be given as it is.
     ``words``: what it is, in a line.
     """
 
     name: str
     model: Settings = field(default_factory=dict)
     train: Settings = field(default_factory=dict)
-    control_of: str | tuple[str, ...] = ()
-    seeded: tuple[str, ...] = ()
+    control_of: Sequence[str] = ()
+    seeded: Sequence[str] = ()
     words: str = ""
 
     def __post_init__(self) -> None:
@@ -42,11 +43,6 @@ class Arm:
         for part in ("control_of", "seeded"):
             value = getattr(self, part)
             object.__setattr__(self, part, (value,) if isinstance(value, str) else tuple(value))
-
-    @property
-    def controls(self) -> tuple[str, ...]:
-        """Names of the arms whose effect this one controls."""
-        return tuple(self.control_of)
 
 
 def machine(arm: Arm, vocab_size: int, model: Settings, train: Settings) -> tuple[ModelConfig, TrainConfig]:
@@ -79,7 +75,8 @@ def equal_parameters(config: ModelConfig, baseline: ModelConfig) -> ModelConfig:
     wanted = parameter_count(baseline)
     if one > 2 * wanted:
         raise ConfigError(
-            f"d_ff cannot make up for the rest: with d_ff=1 there are {one} parameters, the baseline has {wanted}"
+            f"d_ff cannot make up for the rest: with d_ff=1 there are {one} parameters, the baseline has {wanted}; "
+            "compare it with same_parameters=False"
         )
     nearest = max(1, (wanted - one) // (two - one) + 1)
     return min(
@@ -98,7 +95,7 @@ def require_arms(arms: Sequence[Arm], baseline: Arm) -> None:
     if twice:
         raise ConfigError(f"two arms are called {', '.join(map(repr, twice))}; give each a name of its own")
     for arm in arms:
-        for controlled in arm.controls:
+        for controlled in arm.control_of:
             if controlled == arm.name or controlled not in names[1:]:
                 others = ", ".join(repr(name) for name in names[1:] if name != arm.name)
                 raise ConfigError(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from cllm_lab.provenance import provenance
-from cllm_lab.trials import comparison
+from cllm_lab.trials import comparison, curves
 from cllm_lab.trials.curves import mean_curve
 from cllm_lab.trials.plan import Machine, Plan
 from cllm_lab.trials.result import Ablation
@@ -32,16 +32,11 @@ def assemble(
     places = [(corpus, arm.name) for corpus in plan.benches for arm in plan.arms]
     pairs = {key: (runs[key], runs[key[0], plan.baseline]) for key in places}
     ratios = {(corpus, arm): prices[corpus]["machines"][arm] for corpus, arm in places}
-    equal_steps = comparison.family({key: comparison.at_equal_steps(*pairs[key]) for key in places})
-    equal_time = {
-        kind: comparison.family(
-            {
-                key: comparison.at_equal_time(*pairs[key], plan.steps, ratios[key][kind]["ratio"])
-                for key in places
-            }
-        )
-        for kind in ("parts", "as_run")
-    }
+    identical = {key for key in places if comparison.are_identical(*pairs[key])}
+    equal_steps = comparison.family(
+        {key: comparison.at_equal_steps(*pairs[key]) for key in places}, identical
+    )
+    equal_time = {kind: _at_equal_time(plan, pairs, ratios, kind, identical) for kind in ("parts", "as_run")}
     words = {arm.name: arm.words for arm in plan.arms}
     rows = [
         {
@@ -67,6 +62,7 @@ def assemble(
                 bench.machines[plan.baseline], tuned[corpus, plan.baseline], runs[corpus, plan.baseline]
             ),
             "level": comparison.level(runs[corpus, plan.baseline]),
+            "held_out": bench.held_out,
         }
         for corpus, bench in plan.benches.items()
     ]
@@ -85,15 +81,32 @@ def assemble(
     )
 
 
+def _at_equal_time(
+    plan: Plan, pairs: Mapping[Any, Any], ratios: Mapping[Any, Plain], kind: str, identical: set[Any]
+) -> dict[Any, Plain]:
+    likely = {key: comparison.likely_ratios(ratios[key][kind]) for key in pairs}
+    readings = [
+        {
+            key: comparison.at_equal_time(arm, baseline, plan.steps, likely[key][reading])
+            for key, (arm, baseline) in pairs.items()
+        }
+        for reading in range(3)
+    ]
+    # A machine that costs more is another one at equal time, however alike its losses are.
+    return comparison.at_any_cost(readings, {key for key in identical if set(likely[key]) == {1.0}})
+
+
 def _controls(plan: Plan, runs: Mapping[tuple[str, str], list[Plain]]) -> list[Plain]:
     keys = [
         (corpus, controlled, arm.name)
         for corpus in plan.benches
         for arm in plan.arms
-        for controlled in arm.controls
+        for controlled in arm.control_of
     ]
+    both = {key: (runs[key[0], key[1]], runs[key[0], key[2]]) for key in keys}
     found = comparison.family(
-        {key: comparison.at_equal_steps(runs[key[0], key[1]], runs[key[0], key[2]]) for key in keys}
+        {key: comparison.at_equal_steps(*pair) for key, pair in both.items()},
+        {key for key, pair in both.items() if comparison.are_identical(*pair)},
     )
     return [
         {"corpus": corpus, "arm": arm, "control": control, **found[corpus, arm, control]}
@@ -106,6 +119,10 @@ def _facts(one: Machine, tuned: Plain, runs: Sequence[Plain]) -> Plain:
     finite = [loss for loss in losses if loss is not None]
     return {
         "loss": fmean(finite) if len(finite) == len(losses) else None,
+        "last_loss": fmean(run["validation"][-1][1] for run in runs) if len(finite) == len(losses) else None,
+        "lowest_at": median(curves.lowest_at(run["validation"]) for run in runs)
+        if len(finite) == len(losses)
+        else None,
         "pairs": len(runs),
         "diverged": sum(result["diverged"] is not None for result in runs),
         "learning_rate": tuned["learning_rate"],
@@ -116,8 +133,8 @@ def _facts(one: Machine, tuned: Plain, runs: Sequence[Plain]) -> Plain:
 
 
 def _mean_curve(runs: Sequence[Plain]) -> list[list[float]]:
-    curves = [result["validation"] for result in runs]
-    return mean_curve(curves, CURVE_POINTS) if all(curves) else []
+    measured = [result["validation"] for result in runs]
+    return mean_curve(measured, CURVE_POINTS) if all(measured) else []
 
 
 def _nested(plan: Plan, value: Callable[[tuple[str, str]], Any]) -> dict[str, dict[str, Any]]:

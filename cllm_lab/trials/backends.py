@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from cllm_lab.model.config import ConfigError, require_choice
+from cllm_lab.trials.store import code
 
 BACKENDS = ("loky", "sequential", "dask")
 # Seconds in which a scheduler must answer and show a worker.
@@ -27,9 +28,13 @@ class Workers:
     count: int
 
 
-def require_backend(backend: str, scheduler: str | None) -> None:
+def require_backend(backend: str, scheduler: str | None, n_jobs: int = -1) -> None:
     """ConfigError for names and combinations that cannot be; BackendError where the package is not installed."""
     require_choice("backend", backend, BACKENDS)
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or (n_jobs < 1 and n_jobs != -1):
+        raise ConfigError(f"n_jobs must be a number of processes, or -1 for one a core; got {n_jobs!r}")
+    if n_jobs != -1 and backend != "loky":
+        raise ConfigError(f"n_jobs={n_jobs} belongs to backend='loky'; got {backend!r}")
     if backend != "dask":
         if scheduler is not None:
             raise ConfigError(f"scheduler={scheduler!r} belongs to backend='dask'; got {backend!r}")
@@ -53,18 +58,18 @@ def workers(
     """A context with the `Workers` of a backend.
 
     "loky": ``n_jobs`` processes, -1 for one a core. "sequential": this process. "dask": all workers of the scheduler
-    at an address; nothing is sent anywhere unless one is given. Workers must have this version of cllm_lab.
+    at an address, each of which must have one thread; nothing is sent anywhere unless one is given. A worker that runs
+    other code of cllm_lab than this process refuses its task.
     ``function`` is a module's own. What a task raises is raised here.
     Raises ConfigError, BackendError as `require_backend`; BackendError where no scheduler, or none with a worker,
     answers within ``seconds``.
     """
-    require_backend(backend, scheduler)
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int) or (n_jobs < 1 and n_jobs != -1):
-        raise ConfigError(f"n_jobs must be a number of processes, or -1 for one a core; got {n_jobs!r}")
+    require_backend(backend, scheduler, n_jobs)
     from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 
     def each(function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        calls = (delayed(_numbered)(function, place, task) for place, task in enumerate(tasks))
+        here = code()
+        calls = (delayed(_numbered)(function, place, task, here) for place, task in enumerate(tasks))
         yield from Parallel(return_as="generator_unordered", batch_size=1)(calls)
 
     if backend == "dask":
@@ -97,8 +102,16 @@ def _client(address: str, seconds: float) -> Iterator[Any]:
                 f"the scheduler at {address!r} has no worker after {seconds:g} seconds; start one with "
                 f"`dask worker {address} --nthreads 1`"
             ) from error
+        many = {worker: threads for worker, threads in client.nthreads().items() if threads > 1}
+        if many:
+            raise BackendError(
+                f"each worker must have one thread, since the number of threads is a whole process's; got {many}. "
+                f"Start them with `dask worker {address} --nthreads 1`, with --nworkers for several"
+            )
         yield client
 
 
-def _numbered(function: Callable[[Any], Any], place: int, task: Any) -> tuple[int, Any]:
+def _numbered(function: Callable[[Any], Any], place: int, task: Any, wanted: str) -> tuple[int, Any]:
+    if code() != wanted:
+        raise BackendError("a worker runs other code of cllm_lab than this process; install the same on both")
     return place, function(task)

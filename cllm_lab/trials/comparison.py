@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
 from cllm_lab.trials import curves
 from cllm_lab.trials.run import Plain
-from cllm_lab.trials.statistics import detectable, holm, paired, verdict
+from cllm_lab.trials.statistics import ALPHA, IDENTICAL, NOT_SHOWN, detectable, holm, paired, verdict
 
 # How far above the baseline's lowest loss the level lies that every machine is to reach, as a share of its fall.
 LEVEL_SHARE = 0.02
@@ -21,10 +21,13 @@ def lowest_or_none(result: Mapping[str, Any], steps: float = math.inf) -> float 
     return curves.lowest(result["validation"], steps) if result["validation"] else None
 
 
-def family(differences: Mapping[Any, Sequence[float] | None]) -> dict[Any, Plain]:
+def family(
+    differences: Mapping[Any, Sequence[float] | None], identical: Collection[Any] = ()
+) -> dict[Any, Plain]:
     """Key -> effect, low, high, p, p_corrected, verdict and detectable, of paired differences in nats.
 
-    Corrected by Holm's method over all keys that have differences. One without them is "diverged" and has no figures.
+    Corrected by Holm's method over all keys that have differences; ``low`` and ``high`` are not. One without them is
+    "diverged" and has no figures; ``identical`` are those whose runs are equal in all that was measured.
     """
     effects = {key: paired(values) for key, values in differences.items() if values is not None}
     corrected = dict(zip(effects, holm([effect.p for effect in effects.values()]), strict=True))
@@ -42,7 +45,7 @@ def family(differences: Mapping[Any, Sequence[float] | None]) -> dict[Any, Plain
             "p": effect.p,
             "p_corrected": corrected[key],
             "detectable": detectable(effect.pairs, len(effects), effect.deviation),
-            "verdict": verdict(effect, corrected[key]),
+            "verdict": IDENTICAL if key in identical else verdict(effect, corrected[key]),
         }
     return figures
 
@@ -52,12 +55,50 @@ def at_equal_steps(arm: Sequence[Plain], baseline: Sequence[Plain]) -> list[floa
     return _differences([lowest_or_none(run) for run in arm], [lowest_or_none(run) for run in baseline])
 
 
+def at_any_cost(
+    readings: Sequence[Mapping[Any, Sequence[float] | None]], identical: Collection[Any] = ()
+) -> dict[Any, Plain]:
+    """`family` of the differences in the middle one of several readings, which must hold in all of them.
+
+    The readings are of one comparison at the lower quartile, the median and the upper quartile of a measured cost:
+    ``p_corrected`` is the largest of theirs, and where their effects differ in sign no difference is shown.
+    """
+    families = [family(differences, identical) for differences in readings]
+    found = {}
+    for key, middle in families[len(families) // 2].items():
+        rows = [each[key] for each in families]
+        if any(row["effect"] is None for row in rows) or middle["verdict"] == IDENTICAL:
+            found[key] = middle
+            continue
+        worst = max(row["p_corrected"] for row in rows)
+        one_sign = all(row["effect"] < 0.0 for row in rows) or all(row["effect"] > 0.0 for row in rows)
+        shown = middle["verdict"] if one_sign and worst < ALPHA else NOT_SHOWN
+        found[key] = {**middle, "p_corrected": worst, "verdict": shown}
+    return found
+
+
+def are_identical(arm: Sequence[Plain], baseline: Sequence[Plain]) -> bool:
+    """Whether all that was measured of every pair is the same: each validation loss, and where it ceased."""
+    return all(
+        (own["validation"], own["diverged"]) == (other["validation"], other["diverged"])
+        for own, other in zip(arm, baseline, strict=True)
+    )
+
+
+def likely_ratios(cost: Mapping[str, float]) -> tuple[float, float, float]:
+    """Lower quartile, median and upper quartile of a measured cost; 1 where the quartiles do not exclude it."""
+    if cost["low"] <= 1.0 <= cost["high"]:
+        return 1.0, 1.0, 1.0
+    return cost["low"], cost["ratio"], cost["high"]
+
+
 def at_equal_time(
     arm: Sequence[Plain], baseline: Sequence[Plain], steps: int, ratio: float
 ) -> list[float] | None:
     """The same at equal time, where a step of the arm takes ``ratio`` times as long as one of the baseline.
 
-    The slower machine is read after the steps that it makes while the faster one makes all of its own.
+    The slower machine is read after the steps that it makes while the faster one makes all of its own. Both rates were
+    tuned for all steps, which may serve the slower one badly.
     """
     return _differences(
         [lowest_or_none(run, steps / max(1.0, ratio)) for run in arm],
@@ -105,9 +146,9 @@ def steps_ratio(arm: Sequence[Plain], baseline: Sequence[Plain]) -> Plain:
 def strengths(runs: Sequence[Plain]) -> Plain:
     """Learnt strengths over all runs, layers and heads: mean at the start and at the end, and the extremes at the end.
 
-    None for a machine that has none to learn.
+    None for a machine that has none to learn; those that ceased to be finite are left out.
     """
-    tensors = [tensor for run in runs for tensor in run["strengths"].values()]
+    tensors = [tensor for run in runs for tensor in run["strengths"].values() if tensor["end"] is not None]
     if not tensors:
         return dict.fromkeys(("strength_start", "strength_mean", "strength_min", "strength_max"))
     return {

@@ -24,6 +24,13 @@ def lowest(curve: Curve, steps: float = math.inf) -> float:
     return best
 
 
+def lowest_at(curve: Curve) -> float:
+    """The step of the lowest loss, the first of several as low. Raises ValueError for an empty curve."""
+    if not curve:
+        raise ValueError("an empty curve has no lowest loss")
+    return min(curve, key=lambda point: point[1])[0]
+
+
 def steps_to(curve: Curve, level: float) -> float | None:
     """Steps after which the loss is first at or under a level, on straight lines between validations; None if never."""
     before, above = None, math.inf

@@ -30,7 +30,12 @@ class Ablation:
     loss in nats, arm minus baseline: below 0 is better. ``effect``, ``low``, ``high``, ``p``, ``p_corrected``,
     ``verdict``, ``detectable``: at equal steps; with ``time_`` before the name, at equal time through the single parts;
     with ``as_run_``, at equal time as a trainer runs both. ``controls``: arm minus its control, at equal steps.
-    ``baselines``: a row for each corpus. ``tuning``, ``curves``, ``lowest``, ``costs``, ``settings``: in `data`.
+    Each of these four readings is corrected over all its rows, and by itself: who looks for the best of all four looks
+    at four families. ``low`` and ``high`` are of one comparison alone, so that an interval may exclude 0 where the
+    corrected verdict is "no difference shown". At equal time a verdict must hold at both quartiles of the measured
+    cost. ``loss``, ``lowest_at``, ``last_loss``: the mean lowest validation loss, the median step at which it was
+    reached, and the mean at the end. ``baselines``: a row for each corpus. ``tuning``, ``curves``, ``lowest``,
+    ``costs``, ``settings``: in `data`.
     """
 
     data: Mapping[str, Any]

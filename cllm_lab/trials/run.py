@@ -88,8 +88,8 @@ def run(description: Mapping[str, Any]) -> Plain:
 
     ``validation``: [[step, loss], ...] from step 0, the untrained machine, on; ``training``: [[step, mean loss of the
     stretch that ends there], ...]; ``parameters``: how many; ``strengths``: tensor -> {"start", "end"}, each with
-    mean, min and max, of every learnable strength; ``diverged``: None, or where the loss, a gradient or the validation
-    loss ceased to be finite: {"step", "what"}. The curves then end before.
+    mean, min and max, of every learnable strength, and None where that is not finite; ``diverged``: None, or where the
+    loss, a gradient or the validation loss ceased to be finite: {"step", "what"}. The curves then end before.
 
     Every machine runs through its single parts, also where a trainer would take the compiled pass, and on one thread:
     two arms that say the same thing then give the same bits, and so do all workers of one kind of processor.
@@ -118,7 +118,8 @@ def run(description: Mapping[str, Any]) -> Plain:
             "first_loss": losses[0] if losses else None,
             "parameters": trainer.params.flat.size,
             "strengths": {
-                name: {"start": start[name], "end": end} for name, end in _strengths(trainer).items()
+                name: {"start": start[name], "end": end if all(map(math.isfinite, end.values())) else None}
+                for name, end in _strengths(trainer).items()
             },
             "diverged": diverged,
         }

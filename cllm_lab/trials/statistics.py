@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+IDENTICAL, NOT_SHOWN = "identical", "no difference shown"
 ALPHA = 0.05
 POWER = 0.8
 
@@ -19,7 +20,7 @@ class Paired:
     """The mean of n paired differences, in nats.
 
     ``low``, ``high``: its 95 % confidence interval, mean +- t(n - 1) s / sqrt(n); ``p`` of Student's paired test
-    against 0, two-sided; ``deviation``: s, with n - 1; ``identical``: every difference is exactly 0, and p is 1.
+    against 0, two-sided, 1 where every difference is exactly 0; ``deviation``: s, with n - 1.
     """
 
     mean: float
@@ -28,7 +29,6 @@ class Paired:
     p: float
     deviation: float
     pairs: int
-    identical: bool
 
 
 def paired(differences: ArrayLike) -> Paired:
@@ -45,12 +45,12 @@ def paired(differences: ArrayLike) -> Paired:
     mean = float(values.mean())
     if (values == values[0]).all():
         value = float(values[0])
-        return Paired(value, value, value, float(value == 0.0), 0.0, values.size, value == 0.0)
+        return Paired(value, value, value, float(value == 0.0), 0.0, values.size)
     deviation = float(values.std(ddof=1))
     error, freedom = deviation / math.sqrt(values.size), values.size - 1
     p = 2.0 * float(stdtr(freedom, -abs(mean) / error))
     half = float(stdtrit(freedom, 1.0 - ALPHA / 2.0)) * error
-    return Paired(mean, mean - half, mean + half, p, deviation, values.size, False)
+    return Paired(mean, mean - half, mean + half, p, deviation, values.size)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -115,9 +115,7 @@ def _standardised(pairs: int, comparisons: int) -> float:
 
 
 def verdict(effect: Paired, p_corrected: float) -> str:
-    """ "identical", "better" (lower loss), "worse", or "no difference shown" at the corrected level."""
-    if effect.identical:
-        return "identical"
+    """ "better" (lower loss), "worse", or "no difference shown" at the corrected level."""
     if p_corrected >= ALPHA:
-        return "no difference shown"
+        return NOT_SHOWN
     return "better" if effect.mean < 0.0 else "worse"

@@ -21,7 +21,8 @@ _ROOMS = ("corpus", "lattice", "model", "training")
 
 
 class Store:
-    """Results in a folder, each in a file named by the sha256 of its description and of the code that made it.
+    """Results in a folder, each in a file named by the sha256 of its description, of the code that made it, and of the
+    versions of the libraries under it.
 
     ``report`` hears of files that cannot be used: they are made again. Raises OSError where the folder cannot be made.
     """
@@ -94,7 +95,7 @@ def code() -> str:
 
 
 def _with_code(description: Mapping[str, Any]) -> dict[str, Any]:
-    return {**description, "code": code()}
+    return {**description, "code": code(), "versions": provenance()["versions"]}
 
 
 def _plain(content: Mapping[str, Any]) -> Any:

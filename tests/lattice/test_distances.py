@@ -122,6 +122,47 @@ def test_every_failure_is_named():
     assert found.triangle in {(1, 0, 2), (1, 3, 2), (2, 0, 1), (2, 3, 1)} and found.excess == 0.5
 
 
+def equal(n):
+    return np.ones((n, n)) - np.eye(n)
+
+
+def test_a_failure_is_told_by_names_and_values():
+    names = ["a", "b", "c", "d"]
+    d = equal(4)
+    assert metric_failures(d).describe(names, d) == "metric"
+    d[1, 3] = d[3, 1] = 2.5
+    assert metric_failures(d).describe(names, d) == "b to d is 2.5; over a, 2"
+    d[0, 3] = 1.5
+    assert metric_failures(d).describe(names, d) == "d(a, d) = 1.5, but d(d, a) = 1"
+    d[1, 2] = d[2, 1] = 0.0
+    assert metric_failures(d).describe(names, d) == "d(b, c) = 0"
+    d[2, 2] = 0.125
+    assert metric_failures(d).describe(names, d) == "d(c, c) = 0.125"
+
+
+def test_a_negative_distance_is_not_told_as_0():
+    d = equal(3)
+    d[0, 2] = d[2, 0] = -0.5
+    assert metric_failures(d).describe([7, 8, 9], d) == "d(7, 9) = -0.5"
+
+
+def test_a_detour_is_told_with_the_numbers_themselves():
+    d = table(DISTANCES["phase"].function, np.arange(1, 31))
+    assert metric_failures(d).describe(np.arange(1, 31), d) == "11 to 30 is 0.987; over 1, 0.291"
+
+
+def test_names_and_table_must_belong_to_what_was_found():
+    d = equal(4)
+    d[3, 3] = 1.0
+    found = metric_failures(d)
+    with pytest.raises(ValueError, match="names must be 4, one for each row of distances; got 3"):
+        found.describe("abc", d)
+    with pytest.raises(
+        ValueError, match=r"distances must be the table that was searched; got shape \(3, 3\)"
+    ):
+        found.describe("abc", equal(3))
+
+
 def test_bad_input_is_refused():
     here = np.zeros(3)
     with pytest.raises(ValueError, match="q must be at least 1, got 0"):

@@ -143,7 +143,12 @@ def test_an_order_that_cannot_be_made_says_why(arguments, error, message) -> Non
     ("call", "error", "message"),
     [
         (lambda: renumbered([0, 1], [0, 0]), ValueError, "order must be a permutation of 0 to 1"),
-        (lambda: renumbered([0, 1], [[0, 1]]), ValueError, "order must be a permutation"),
+        (
+            lambda: renumbered([0, 1], [[0, 1]]),
+            ValueError,
+            r"order must have shape \(vocabulary,\).*\(1, 2\)",
+        ),
+        (lambda: renumbered([0, 1], []), ValueError, r"not empty; got \(0,\)"),
         (lambda: renumbered([0, 2], [1, 0]), ValueError, "tokens must be at most 1, got 2"),
         (lambda: renumbered([0.0], [0]), TypeError, "tokens must hold integers"),
         (lambda: moved_rows(np.ones((3, 2)), [1, 0]), ValueError, r"got 2 for shape \(3, 2\)"),

@@ -253,3 +253,8 @@ def test_bad_input_is_refused():
         equivariance_error(lambda z: z[..., :2], m, np.ones(4))
     with pytest.raises(ValueError, match="what function returns must be finite"):
         equivariance_error(lambda z: z * np.nan, m, np.ones(4))
+
+
+def test_a_matrix_too_large_to_be_squared_is_not_orthogonal():
+    found = operation_properties(np.diag([1e200, 1.0]))
+    assert (found.orthogonal, found.order) == (False, None)

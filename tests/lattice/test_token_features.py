@@ -114,8 +114,15 @@ def test_the_lattice_of_the_same_settings_is_made_once():
         (lambda: TokenLattice(5).pairs("gcd", [[1]]), "feature must be one of 'lattice-distance'"),
         (lambda: TokenLattice(5).pairs("phase", [[5]]), "tokens must"),
         (lambda: TokenLattice(5).pairs("phase", [[-1]]), "tokens must"),
+        (lambda: TokenLattice(5).pairs("phase", 3), "tokens must be a sequence of ids.*single id 3"),
     ],
 )
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_was_made_once_excuses_no_wrong_type():
+    token_primes_of(7)
+    with pytest.raises(TypeError, match="vocab_size"):
+        token_primes_of(7.0)

@@ -1,5 +1,6 @@
 """Training with penalties: one loss that is followed and reported, and everything beside it as it was."""
 
+import copy
 import json
 import math
 import subprocess
@@ -544,3 +545,10 @@ def test_the_check_leaves_a_trainer_as_it_was():
     for each in (trainer, undisturbed):
         each.run(steps=2)
     assert bits(trainer) == bits(undisturbed)
+
+
+def test_a_penalised_pass_can_be_copied():
+    trainer = make_trainer(geometric_penalty=1.0)
+    trainer.step(*a_batch(trainer))
+    (kept,) = trainer._passes.values()
+    assert copy.copy(kept).within is kept.within

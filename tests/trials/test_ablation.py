@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from cllm_lab.corpus.languages import MarkovLanguage
@@ -203,14 +204,32 @@ def test_an_interrupted_comparison_goes_on_where_it_stood(tmp_path, monkeypatch)
         compare([NO_ATTENTION], folder=tmp_path)
     monkeypatch.setattr(ablation, "run", counted)
     made.clear()
-    costs = []
-    resumed = compare([NO_ATTENTION], folder=tmp_path, costs=lambda *given: costs.append(given))
+    resumed = compare([NO_ATTENTION], folder=tmp_path)
     assert len(made) == total - kept
-    assert costs == []
     assert resumed.data == expected.data
     made.clear()
     assert compare([NO_ATTENTION], folder=tmp_path).data == expected.data
     assert made == []
+
+
+def test_measured_costs_are_kept_with_what_measured_them(tmp_path, monkeypatch):
+    measured = []
+
+    def costs(*given):
+        measured.append(given)
+        return fixed_costs(*given)
+
+    for settings, times in (({}, 1), ({}, 1), ({"costs": costs}, 2), ({"costs": fixed_costs}, 2)):
+        monkeypatch.setattr(ablation, "cost_ratios", costs)
+        compare([TWIN], folder=tmp_path, steps=5, **{"costs": ablation.cost_ratios, **settings})
+        if settings.get("costs") is not fixed_costs:
+            assert len(measured) <= times
+    other = tmp_path / "cost.py"
+    other.write_text("another way of measuring")
+    monkeypatch.setattr(ablation.cost, "__file__", str(other))
+    before = len(measured)
+    compare([TWIN], folder=tmp_path, steps=5, costs=costs)
+    assert len(measured) == before + 1
 
 
 def test_a_damaged_result_is_said_and_made_again(tmp_path, monkeypatch):
@@ -252,15 +271,40 @@ def test_corpora_have_settings_of_their_own():
         ({"train": {**TRAIN, "validation_fraction": 0.0}}, CorpusError, "validation_fraction=0"),
         ({"backend": "threads"}, ConfigError, "backend must be one of 'loky'"),
         ({"model": {"d_modle": 3}}, ConfigError, "has no field d_modle"),
+        (
+            {"train": {**TRAIN, "learning_rate": 0.5}},
+            ConfigError,
+            "learning_rate=0.5 is set by .* learning_rates",
+        ),
+        ({"train": {**TRAIN, "seed": 7}}, ConfigError, "seed=7 is set by the comparison; give it seeds"),
+        ({"train": {**TRAIN, "validate_every": 1}}, ConfigError, "give it validate_every"),
+        (
+            {"arms": [Arm("wide", {"d_ff": 512})]},
+            ConfigError,
+            "'wide': d_ff=512 .* give same_parameters=False",
+        ),
+        (
+            {"validate_every": {"chain": 5}},
+            ConfigError,
+            "validate_every must be a number of steps, or one for each",
+        ),
+        ({"n_jobs": 0, "backend": "loky"}, ConfigError, "n_jobs must be a number of processes"),
+        ({"n_jobs": 2}, ConfigError, "n_jobs=2 belongs to backend='loky'; got 'sequential'"),
+        (
+            {"arms": [Arm("odd", {"d_model": 15, "n_heads": 3}, {"symmetry_penalty": 1.0})]},
+            ConfigError,
+            "'odd': symmetry_penalty=1.0 turns",
+        ),
+        ({"model": {**MODEL, "d_model": np.int64(16)}}, ConfigError, "settings must be plain"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_runs(settings, error, message, monkeypatch):
     made = counting(monkeypatch)
     with pytest.raises(error, match=message):
-        compare([TWIN], **settings)
+        compare(settings.pop("arms", [TWIN]), **settings)
     assert made == []
 
 
 def test_the_store_is_the_one_of_the_folder(tmp_path):
     compare([TWIN], folder=tmp_path / "new" / "place", steps=5)
-    assert len(list(Store(tmp_path / "new" / "place").folder.glob("*.json"))) == 1 + 2 + 2
+    assert len(list(Store(tmp_path / "new" / "place").folder.glob("*.json"))) == 2 + 2

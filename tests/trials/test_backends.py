@@ -47,6 +47,23 @@ def test_a_dask_cluster_of_two_processes_gives_the_same_table(cluster, expected,
     assert places == [(place, str(place)) for place in range(5)]
 
 
+def test_a_worker_with_other_code_refuses(cluster, monkeypatch):
+    monkeypatch.setattr(backends, "code", lambda: "0" * 64)
+    for where in (("loky", None), ("dask", cluster.scheduler_address)):
+        with workers(*where) as hands, pytest.raises(BackendError, match="runs other code of cllm_lab"):
+            list(hands.each(str, [1]))
+
+
+def test_workers_of_several_threads_are_refused():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0", host="127.0.0.1"
+    ) as made:
+        with pytest.raises(BackendError, match=r"one thread.*2\}.*--nthreads 1"):
+            with workers("dask", made.scheduler_address):
+                pass
+
+
 def test_what_a_task_raises_is_raised_here(cluster):
     for where in (("sequential", None), ("loky", None), ("dask", cluster.scheduler_address)):
         with workers(*where, n_jobs=2 if where[0] == "loky" else -1) as hands:

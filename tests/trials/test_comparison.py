@@ -3,10 +3,13 @@
 import pytest
 
 from cllm_lab.trials.comparison import (
+    are_identical,
+    at_any_cost,
     at_equal_steps,
     at_equal_time,
     family,
     level,
+    likely_ratios,
     lowest_or_none,
     steps_ratio,
     strengths,
@@ -17,6 +20,7 @@ def a_run(*losses, strengths=None):
     return {
         "validation": [[10 * place, loss] for place, loss in enumerate(losses)],
         "strengths": strengths or {},
+        "diverged": None,
     }
 
 
@@ -70,6 +74,8 @@ def test_strengths_over_runs_and_layers():
         "strength_min": -1.0,
         "strength_max": 3.0,
     }
+    runs[0]["strengths"]["c"] = {"start": {"mean": 1.0}, "end": None}
+    assert strengths(runs)["strength_max"] == 3.0
     assert set(strengths([a_run(1.0)]).values()) == {None}
 
 
@@ -84,11 +90,47 @@ def test_a_family_is_corrected_together():
     assert {key: row["verdict"] for key, row in found.items()} == {
         "better": "better",
         "null": "no difference shown",
-        "same": "identical",
+        "same": "no difference shown",
         "gone": "diverged",
     }
     assert found["better"]["p_corrected"] == pytest.approx(3 * found["better"]["p"])
     assert found["same"]["p"] == found["same"]["p_corrected"] == 1.0
     assert found["gone"]["effect"] is None
     assert found["null"]["detectable"] > 100 * found["better"]["detectable"] / 12
+    assert family(values, {"same"})["same"]["verdict"] == "identical"
     assert family({}) == {}
+
+
+def test_equal_lowest_losses_alone_make_no_machine_identical():
+    """Neither comes under its loss at step 0, and only one of them ceased to be finite."""
+    stuck, lost = a_run(4.0, 5.0), {**a_run(4.0), "diverged": {"step": 3, "what": "loss"}}
+    assert at_equal_steps([stuck], [lost]) == [0.0]
+    assert not are_identical([stuck], [lost])
+    assert not are_identical([stuck], [a_run(4.0, 6.0)])
+    assert are_identical([stuck, lost], [stuck, lost])
+
+
+def test_a_cost_whose_quartiles_hold_one_is_one():
+    assert likely_ratios({"low": 0.99, "ratio": 1.02, "high": 1.04}) == (1.0, 1.0, 1.0)
+    assert likely_ratios({"low": 1.01, "ratio": 1.02, "high": 1.04}) == (1.01, 1.02, 1.04)
+
+
+def test_what_is_shown_at_a_cost_holds_at_all_likely_costs():
+    sure, nothing = [-1.0, -1.01, -0.99, -1.0], [0.1, -0.1, 0.1, -0.09]
+    opposite = [-value for value in sure]
+    found = at_any_cost(
+        [
+            {"holds": sure, "turns": sure, "fades": nothing, "gone": None},
+            {"holds": sure, "turns": sure, "fades": sure, "gone": None},
+            {"holds": sure, "turns": opposite, "fades": sure, "gone": sure},
+        ]
+    )
+    assert {key: row["verdict"] for key, row in found.items()} == {
+        "holds": "better",
+        "turns": "no difference shown",
+        "fades": "no difference shown",
+        "gone": "diverged",
+    }
+    assert found["fades"]["p_corrected"] > 0.05 > family({"a": sure})["a"]["p_corrected"]
+    same = [{"same": [0.0, 0.0]}] * 3
+    assert at_any_cost(same, {"same"})["same"]["verdict"] == "identical"

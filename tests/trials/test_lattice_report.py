@@ -9,7 +9,15 @@ from cllm_lab.trials import __main__ as program
 from cllm_lab.trials import ablation, lattice_report
 from cllm_lab.trials.arm import machine, parameter_count, require_arms
 from cllm_lab.trials.lattice_arms import ARMS, BASELINE, CONTROLS
-from cllm_lab.trials.lattice_report import CORPUS_TRAIN, MODEL, PRESETS, TRAIN, Preset, corpora
+from cllm_lab.trials.lattice_report import (
+    CORPUS_TRAIN,
+    MODEL,
+    PRESETS,
+    TRAIN,
+    VALIDATE_EVERY,
+    Preset,
+    corpora,
+)
 from cllm_lab.trials.plan import make_plan
 from cllm_lab.trials.result import Ablation
 from tests.trials.machines import fixed_costs
@@ -25,10 +33,10 @@ def test_every_arm_is_a_machine_of_its_own():
 def test_controls_destroy_what_their_arms_are_about_and_are_drawn_anew():
     by_name = {arm.name: arm for arm in ARMS}
     for control in CONTROLS:
-        assert control.controls
+        assert control.control_of
         drawn = {"token_primes", "token_places"} & set(control.model)
         assert control.seeded == (("lattice_seed",) if drawn else ())
-        for name in control.controls:
+        for name in control.control_of:
             arm = by_name[name]
             if drawn:
                 assert {key: value for key, value in control.model.items() if key not in drawn} == arm.model
@@ -38,7 +46,7 @@ def test_controls_destroy_what_their_arms_are_about_and_are_drawn_anew():
 def test_all_machines_have_the_baselines_parameters():
     full = PRESETS["full"]
     plan = make_plan(
-        corpora(), ARMS, BASELINE, MODEL, TRAIN, CORPUS_TRAIN, full.steps, full.validate_every, full.seeds,
+        corpora(), ARMS, BASELINE, MODEL, TRAIN, CORPUS_TRAIN, full.steps, VALIDATE_EVERY, full.seeds,
         full.learning_rates, full.tuning_seeds, True,
     )  # fmt: skip
     assert list(plan.benches) == ["words", "markov", "induction", "text"]
@@ -53,7 +61,8 @@ def test_all_machines_have_the_baselines_parameters():
 @pytest.fixture
 def tiny(monkeypatch):
     """A preset of seconds: three arms, one of them with its control, on one corpus."""
-    tiny = Preset(steps=4, validate_every=2, seeds=2, learning_rates=(1e-2,), tuning_seeds=1)
+    monkeypatch.setattr(lattice_report, "VALIDATE_EVERY", {"words": 2})
+    tiny = Preset(steps=4, seeds=2, learning_rates=(1e-2,), tuning_seeds=1)
     monkeypatch.setattr(lattice_report, "PRESETS", {"tiny": tiny})
     monkeypatch.setattr(program, "PRESETS", {"tiny": tiny})
     wanted = ("phase", "phase, shuffled primes", "gcd penalty")

@@ -1,6 +1,8 @@
 """Results on disk: found again, and never trusted when damaged."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +73,36 @@ def test_a_result_of_other_code_is_not_found(store, monkeypatch):
     store.put(DESCRIPTION, RESULT)
     monkeypatch.setattr(module, "code", lambda: "0" * 64)
     assert store.get(DESCRIPTION) is None
+
+
+def test_a_result_of_other_libraries_is_not_found(store, monkeypatch):
+    store.put(DESCRIPTION, RESULT)
+    monkeypatch.setattr(module, "provenance", lambda: {"machine": {}, "versions": {"numpy": "2.0.0"}})
+    assert store.get(DESCRIPTION) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "corpus/tokenizer.py",
+        "lattice/primes.py",
+        "model/parts/table.py",
+        "training/config.py",
+        "streams.py",
+        "trials/run.py",
+    ],
+)
+def test_other_code_is_any_byte_that_a_run_depends_on(changed, tmp_path, monkeypatch):
+    package = tmp_path / "cllm_lab"
+    shutil.copytree(
+        Path(module.__file__).parent.parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    monkeypatch.setattr(module, "__file__", str(package / "trials" / "store.py"))
+    before = module.code.__wrapped__()
+    assert module.code.__wrapped__() == before == module.code()
+    with open(package / changed, "ab") as file:
+        file.write(b"\n")
+    assert module.code.__wrapped__() != before
 
 
 def test_a_number_that_json_has_no_word_for(store):

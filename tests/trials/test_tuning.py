@@ -7,10 +7,10 @@ from cllm_lab.trials.tuning import best_rate, require_rates
 
 
 def run_to(loss):
-    return {"validation": [[0, 5.0], [10, loss]]}
+    return {"validation": [[0, 5.0], [10, loss]], "diverged": None}
 
 
-GONE = {"validation": []}
+GONE = {"validation": [], "diverged": {"step": 0, "what": "validation loss"}}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,13 @@ def test_a_rate_whose_runs_are_not_finite_loses():
     assert (found["learning_rate"], found["losses"]) == (0.2, [[0.1, None], [0.2, 4.0]])
     assert best_rate({0.1: [GONE], 0.2: [GONE]})["learning_rate"] == 0.1
     assert best_rate({0.1: [run_to(0.5)], 0.2: [run_to(0.0)]})["learning_rate"] == 0.2
+
+
+def test_a_rate_whose_runs_diverge_loses_to_one_that_is_steady():
+    wild = {**run_to(1.0), "diverged": {"step": 12, "what": "loss"}}
+    found = best_rate({0.1: [run_to(3.0), run_to(3.0)], 0.2: [run_to(1.0), wild]})
+    assert (found["learning_rate"], found["losses"]) == (0.1, [[0.1, 3.0], [0.2, None]])
+    assert best_rate({0.1: [wild], 0.2: [wild, run_to(2.0)]})["learning_rate"] == 0.1
 
 
 def test_the_grid_rises():

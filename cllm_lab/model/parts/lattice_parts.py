@@ -70,15 +70,17 @@ def historical_keys_forward(k: Array, site: Site) -> Array:
 
     S puts the three coordinates into the first three dimensions: `historical_key`.
     """
+    shifts, scales = _further_steps_of_tokens(site)
     keys = turned_keys_forward(k, site)
-    keys[..., :3] += _coordinates_of_tokens(site)
-    keys *= _root_of_primes(site)
+    keys[..., :3] += shifts
+    keys *= scales
     return keys
 
 
 def historical_keys_backward(dk: Array, site: Site) -> Array:
     """dk = R(p)^T dk' / sqrt(p): places are no function of the queries."""
-    return turned_keys_backward(dk * _root_of_primes(site), site)
+    _, scales = _further_steps_of_tokens(site)
+    return turned_keys_backward(dk * scales, site)
 
 
 def rotated_keys_forward(k: Array, site: Site) -> Array:
@@ -117,18 +119,16 @@ def _turn_of_tokens(site: Site) -> tuple[Array, Array]:
     return run.of_batch["cos"], run.of_batch["sin"]
 
 
-def _coordinates_of_tokens(site: Site) -> Array:
-    """0.1 x of every token of the batch, (B, 1, T, 3)."""
+def _further_steps_of_tokens(site: Site) -> tuple[Array, Array]:
+    """0.1 x, (B, 1, T, 3), and 1 / sqrt(p), (B, 1, T, 1), of every token of the batch."""
     run = site.run
-    places = token_lattice_of(run.config).places[run.tokens][:, None]
-    return (lattice.COORDINATE_WEIGHT * places).astype(run.dtype)
-
-
-def _root_of_primes(site: Site) -> Array:
-    """1 / sqrt(p) of every token of the batch, (B, 1, T, 1)."""
-    run = site.run
-    primes = token_lattice_of(run.config).primes[run.tokens]
-    return (1.0 / np.sqrt(primes)).astype(run.dtype)[:, None, :, None]
+    if "shifts" not in run.of_batch:
+        tokens = token_lattice_of(run.config)
+        shifts = lattice.COORDINATE_WEIGHT * tokens.places[run.tokens]
+        scales = 1.0 / np.sqrt(tokens.primes[run.tokens])
+        run.of_batch["shifts"] = shifts.astype(run.dtype)[:, None]
+        run.of_batch["scales"] = scales.astype(run.dtype)[:, None, :, None]
+    return run.of_batch["shifts"], run.of_batch["scales"]
 
 
 # Symmetry.

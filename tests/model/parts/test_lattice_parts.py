@@ -177,7 +177,9 @@ def test_training_goes_through_the_parts_and_is_repeatable(name):
 
     def losses():
         trainer = lab.Trainer(Transformer(config), corpus, lab.TrainConfig(sequence_length=8))
-        return trainer.run(steps=3, progress=False).losses
+        losses = trainer.run(steps=3, progress=False).losses
+        assert {type(kept) for kept in trainer._passes.values()} == {Pass}
+        return losses
 
     assert losses() == losses()
 
@@ -211,6 +213,7 @@ def test_a_checkpoint_keeps_the_lattice(tmp_path):
         ({"head_symmetry": "historical", "d_model": 6, "n_heads": 2}, "head_symmetry='historical' turns"),
         ({"bias_strength": 0.5}, "bias_strength=0.5 has no meaning for attention_bias='none'"),
         ({"bias_strength": float("nan"), "attention_bias": "phase"}, "bias_strength must be a finite number"),
+        ({"bias_learnable": False}, "bias_learnable=False has no meaning for attention_bias='none'"),
         ({"bias_learnable": 1}, "bias_learnable must be True or False; got 1"),
         ({"attention": "none", "keys": "turned"}, "keys='turned' has no meaning for attention='none'"),
         ({"attention": "none", "head_symmetry": "cyclic"}, "head_symmetry='cyclic' has no meaning"),

@@ -52,7 +52,7 @@ def model_configs(draw) -> ModelConfig:
         init_value=draw(st.none() | st.floats(0.0, 2.0)) if has_value else None,
         norm_epsilon=draw(positive),
         bias_strength=draw(st.none() | st.floats(-2.0, 2.0)) if biased else None,
-        bias_learnable=draw(st.booleans()),
+        bias_learnable=draw(st.booleans()) if biased else True,
         lattice_seed=draw(st.integers(0, 2**40)),
         **choices,
     )
