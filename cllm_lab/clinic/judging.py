@@ -120,7 +120,7 @@ def _judge_case(exercise: Exercise, function: Callable[..., Any], case: tuple[Ar
         return Verdict(
             exercise.name,
             "FAIL",
-            f"your function changed its input {', '.join(changed)} in place; the forward pass still needs it, "
+            f"your function changed its input {', '.join(changed)} in place; the caller still needs it, "
             "so write the result into an array of its own",
         )
     if len(results) != len(exercise.returns):

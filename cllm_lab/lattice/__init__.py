@@ -139,6 +139,7 @@ if TYPE_CHECKING:
         ValueCache,
         lattice_values,
     )
+    from cllm_lab.lattice.word_likeness import NeighbourLikeness, context_likeness, neighbour_likeness
 
 _HOMES = {
     "LowRankFactors": "cllm_lab.lattice.dimension_reduction",
@@ -244,6 +245,9 @@ _HOMES = {
     "CacheLimitError": "cllm_lab.lattice.value_cache",
     "ValueCache": "cllm_lab.lattice.value_cache",
     "lattice_values": "cllm_lab.lattice.value_cache",
+    "NeighbourLikeness": "cllm_lab.lattice.word_likeness",
+    "context_likeness": "cllm_lab.lattice.word_likeness",
+    "neighbour_likeness": "cllm_lab.lattice.word_likeness",
 }
 
 __all__ = [*_HOMES]

@@ -6,7 +6,7 @@ of each distance of numbers whether it is one on the positive integers, and why;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -151,6 +151,35 @@ class MetricFailures:
     def is_metric(self) -> bool:
         """Whether no axiom failed."""
         return (self.not_zero, self.zero_apart, self.asymmetric, self.triangle) == (None, None, None, None)
+
+    def describe(self, names: Sequence[object], distances: ArrayLike) -> str:
+        """The first axiom that failed, in the order of the fields, by its worst case; "metric" where none did.
+
+        ``distances`` (n, n): the table that was searched; ``names``: what its n rows are.
+        Raises ValueError for another number of names, and for a table that has not the indices found.
+        """
+        d = finite_array("distances", distances)
+        if d.shape != (len(names), len(names)):
+            raise ValueError(f"names must be {len(d)}, one for each row of distances; got {len(names)}")
+        found = (self.not_zero, *(self.zero_apart or ()), *(self.asymmetric or ()), *(self.triangle or ()))
+        if any(place is not None and place >= len(d) for place in found):
+            raise ValueError(f"distances must be the table that was searched; got shape {d.shape}")
+
+        def told(i: int, j: int) -> str:
+            return f"d({names[i]}, {names[j]}) = {d[i, j]:.3g}"
+
+        if self.not_zero is not None:
+            return told(self.not_zero, self.not_zero)
+        if self.zero_apart is not None:
+            return told(*self.zero_apart)
+        if self.asymmetric is not None:
+            i, j = self.asymmetric
+            return f"{told(i, j)}, but {told(j, i)}"
+        if self.triangle is not None:
+            i, j, k = self.triangle
+            over = d[i, j] + d[j, k]
+            return f"{names[i]} to {names[k]} is {d[i, k]:.3g}; over {names[j]}, {over:.3g}"
+        return "metric"
 
 
 def metric_failures(distances: ArrayLike, tolerance: float = 1e-12) -> MetricFailures:

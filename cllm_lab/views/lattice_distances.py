@@ -64,7 +64,9 @@ def distance_by_ids(n_ids: int = 611) -> Picture:
     picture.words = (
         f"{ids.size} ids, {apart.size} pairs. Correlation of distance and difference of ids: "
         f"{np.corrcoef(distance, apart)[0, 1]:.2f}. Pairs whose primes have a common factor: "
-        f"{int((np.gcd(primes[small], primes[large]) > 1).sum())}.\n"
+        f"{int((np.gcd(primes[small], primes[large]) > 1).sum())}. Mean distance of all pairs: "
+        f"{distance.mean():.1f}; of ids next to each other, {np.degrees(GOLDEN_ANGLE):.1f} degrees apart: "
+        f"{mean[0]:.1f}.\n"
         f"The sum of the two ids explains {_explained(small, large, distance):.0%} of the variance of the squared "
         f"distance; the sum and the angle between the two, {_explained(small, large, distance, angle=True):.0%}. "
         f"Of the differences to {steps[-1]}, those with the least mean distance: "

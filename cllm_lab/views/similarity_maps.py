@@ -45,7 +45,7 @@ def similarity_maps(count: int = 30) -> Picture:
         beside = picture.add_axes((x / width, bottom / height, 0.13 / width, 1 - (bottom + above) / height))
         picture.colorbar(image, cax=beside, ticks=[0.0, 0.05, 0.2, 0.5, 1.0])
     picture.words = (
-        f"The first {count} primes, and the numbers 1 to {count}. Different values for pairs of unequal numbers:\n"
+        f"The first {count} primes, and the numbers 1 to {count}. What pairs of unequal numbers have:\n"
         + "\n".join(f"{name}: {'; '.join(kinds)}." for name, kinds in said.items())
     )
     return picture
@@ -56,11 +56,11 @@ def _values(table: NDArray[np.float64], numbers: IntArray) -> str:
     unequal = ~np.eye(len(table), dtype=bool)
     values = np.unique(table[unequal])
     if values.size == 1:
-        return f"1, {values[0]:g}"
+        return f"1 value ({values[0]:g})"
     largest = np.maximum(numbers[:, None], numbers)
     if np.array_equal(table[unequal], 1.0 / largest[unequal]):
-        return f"{values.size}, each 1 / the larger"
-    return str(values.size)
+        return f"{values.size} values (each 1 / the larger)"
+    return f"{values.size} values"
 
 
 def _label(axes: Axes, numbers: IntArray, kind: str) -> None:

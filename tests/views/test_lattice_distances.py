@@ -48,9 +48,19 @@ def test_no_tick_stands_below_0():
 def test_the_words():
     assert distance_by_ids().words == (
         "611 ids, 186355 pairs. Correlation of distance and difference of ids: 0.09. Pairs whose primes have a common "
-        "factor: 0.\n"
+        "factor: 0. Mean distance of all pairs: 22.5; of ids next to each other, 137.5 degrees apart: 30.7.\n"
         "The sum of the two ids explains 25% of the variance of the squared distance; the sum and the angle between "
         "the two, 100%. Of the differences to 100, those with the least mean distance: 13, 21, 34, 55, 89."
+    )
+
+
+def test_next_to_each_other_and_all_pairs_by_hand():
+    d = table(150)
+    beside, every = np.diagonal(d, 1).mean(), d[np.triu_indices(150, 1)].mean()
+    assert beside > every + 1.0
+    assert (
+        f"Mean distance of all pairs: {every:.1f}; of ids next to each other, 137.5 degrees apart: {beside:.1f}."
+        in distance_by_ids(150).words
     )
 
 

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from cllm_lab.views.prime_charts import mean_gaps, prime_gaps, repeated, sieved_gap, token_prime_maps
+from cllm_lab.views.prime_charts import (
+    mean_gaps,
+    prime_gaps,
+    repeated,
+    sieved_gap,
+    token_prime_maps,
+    wheel_spokes,
+)
+
+SPOKES = {1, 7, 11, 13, 17, 19, 23, 29}
+ADMITTED = SPOKES - {13} | {59}
 
 
 def test_gaps_are_counted_and_the_odd_one_left_out():
@@ -24,7 +34,7 @@ def test_gaps_are_counted_and_the_odd_one_left_out():
     assert shown["primes"][0] == pytest.approx(np.arange(20.0, 1000.0, 40.0))
     # 2, ..., 37 in the first stretch of 40.
     assert shown["primes"][1][0] == pytest.approx(40.0 / 12.0)
-    assert shown["sieved to 61"][1] == [sieved_gap()] * 2
+    assert shown["to 61, without spoke 13"][1] == [sieved_gap(ADMITTED)] * 2
     picture.png()
 
 
@@ -32,15 +42,21 @@ def test_the_words_hold_the_primes_against_the_list():
     assert prime_gaps(200_000).words == (
         "Up to 200000: 17984 primes with a mean gap of 11.12, 23094 entries of the list with 8.66. Commonest gap: 6 "
         "between primes, 6 in the list.\n"
-        "In the last stretch of 25 the primes' mean gap is 12.2, ln n 12.2; the list's is 8.7, and what a sieve to 61 "
-        "leaves 8.7."
+        "In the last of 25 stretches the primes' mean gap is 12.2, ln n 12.2; the list's is 8.7. What no prime to 61 "
+        "divides is 7.6 apart, without spoke 13 8.7."
     )
 
 
 def test_what_the_sieve_leaves_is_the_share_of_a_whole_period():
     q = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61)
-    kept = math.prod(p - 1 for p in q) * 7
-    assert sieved_gap() == pytest.approx(8 * math.prod(q) / kept, rel=1e-12)
+    kept = math.prod(p - 1 for p in q)
+    assert sieved_gap(SPOKES) == pytest.approx(math.prod(q) / kept, rel=1e-12)
+    # 59 is no remainder mod 30, and adds nothing to the seven others.
+    assert sieved_gap(ADMITTED) == pytest.approx(math.prod(q) / kept * 8 / 7, rel=1e-12)
+
+
+def test_primes_above_5_are_on_eight_spokes():
+    assert wheel_spokes() == sorted(SPOKES)
 
 
 def test_mean_gaps_by_hand():

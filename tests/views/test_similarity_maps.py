@@ -40,17 +40,19 @@ def test_ticks_name_the_numbers_at_their_places():
 
 def test_the_words_count_values_and_name_what_is_simple():
     assert similarity_maps().words == (
-        "The first 30 primes, and the numbers 1 to 30. Different values for pairs of unequal numbers:\n"
-        "gcd-over-max: primes 29, each 1 / the larger; numbers 29.\n"
-        "half-if-coprime: primes 1, 0.5; numbers 14.\n"
-        "reciprocal-gcd: primes 1, 0.5; numbers 14.\n"
-        "zero-if-coprime: primes 1, 0; numbers 15."
+        "The first 30 primes, and the numbers 1 to 30. What pairs of unequal numbers have:\n"
+        "gcd-over-max: primes 29 values (each 1 / the larger); numbers 29 values.\n"
+        "half-if-coprime: primes 1 value (0.5); numbers 14 values.\n"
+        "reciprocal-gcd: primes 1 value (0.5); numbers 14 values.\n"
+        "zero-if-coprime: primes 1 value (0); numbers 15 values."
     )
 
 
 def test_one_pair_with_a_common_factor_is_enough_to_break_the_rule():
     # Of 1, 2, 3, 4 the pair 2, 4 alone: 2 / 4, not 1 / 4.
-    assert "gcd-over-max: primes 3, each 1 / the larger; numbers 3." in similarity_maps(4).words
+    assert (
+        "gcd-over-max: primes 3 values (each 1 / the larger); numbers 3 values." in similarity_maps(4).words
+    )
 
 
 def test_limits():

@@ -78,7 +78,8 @@ SIZE_REDUCTION = Exercise(
             lambda basis, star: {"row": _reduce(basis, star, _down(basis), np.floor)},
         ),
         Mistake(
-            "the multiple was not rounded: the row is shorter than any of the lattice, and no longer in it",
+            "the multiple was not rounded: what remains is b*, the part orthogonal to the rows before, which as a rule "
+            "is not in the lattice; whole multiples stay in it",
             lambda basis, star: {"row": _reduce(basis, star, _down(basis), lambda mu: mu)},
         ),
         Mistake(
@@ -89,6 +90,14 @@ SIZE_REDUCTION = Exercise(
         Mistake(
             "multiples of star were subtracted: these vectors are not in the lattice, the rows of the basis are",
             lambda basis, star: {"row": _reduce(basis, star, _down(basis), subtract=star)},
+        ),
+        Mistake(
+            "the multiples were added: a share of mu is taken away by subtracting the row round(mu) times",
+            lambda basis, star: {"row": _reduce(basis, star, _down(basis), subtract=-basis)},
+        ),
+        Mistake(
+            "row 0 was left out: j goes down to 0, that included, as in range(m - 2, -1, -1)",
+            lambda basis, star: {"row": _reduce(basis, star, range(len(basis) - 2, 0, -1))},
         ),
     ),
 )

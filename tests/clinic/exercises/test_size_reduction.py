@@ -46,6 +46,36 @@ def test_the_answer_is_short_and_in_the_lattice() -> None:
         assert change[-1] == pytest.approx(1.0)
 
 
+def named(words: str) -> Mistake:
+    (mistake,) = [mistake for mistake in SIZE_REDUCTION.mistakes if mistake.message.startswith(words)]
+    return mistake
+
+
+def test_without_rounding_the_row_is_its_gram_schmidt_vector_and_not_in_the_lattice() -> None:
+    unrounded = named("the multiple was not rounded")
+    for basis, star in SIZE_REDUCTION.cases():
+        row = unrounded.outputs(basis, star)["row"]
+        assert row == pytest.approx(star[-1])
+        assert not np.allclose(row, row.round(), atol=1e-6)
+
+
+def test_sign_and_last_row_as_they_are_commonly_written() -> None:
+    def added(basis: np.ndarray, star: np.ndarray) -> np.ndarray:
+        row = basis[-1].copy()
+        for j in range(len(basis) - 2, -1, -1):
+            row += np.round(row @ star[j] / (star[j] @ star[j])) * basis[j]
+        return row
+
+    def stopped(basis: np.ndarray, star: np.ndarray) -> np.ndarray:
+        row = basis[-1].copy()
+        for j in range(len(basis) - 2, 0, -1):
+            row -= np.round(row @ star[j] / (star[j] @ star[j])) * basis[j]
+        return row
+
+    assert "the multiples were added" in str(check_exercise("size-reduction", added))
+    assert "row 0 was left out" in str(check_exercise("size-reduction", stopped))
+
+
 def test_rows_that_are_reduced_one_after_another_make_a_size_reduced_basis() -> None:
     basis, star = SIZE_REDUCTION.cases()[1]
     reduced = basis.copy()
