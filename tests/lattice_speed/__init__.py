@@ -1,1 +1,1 @@
-"""What the lattice does for speed: `python -m tests.lattice_speed` measures it, in four minutes; pytest does not."""
+"""What the lattice does for speed: `python -m tests.lattice_speed` measures it, on a quiet machine; pytest does not."""

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
+from cllm_lab.provenance import provenance
 from cllm_lab.resources import data_path
 from tests.bench_live.results import store
 from tests.lattice_speed.measure import FULL, QUICK, measured
 from tests.lattice_speed.picture import speed_picture
+from tests.lattice_speed.quiet import BusyMachineError, require_quiet
 
 STORED = "lattice_speed.json"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measures what was asked for, stores and draws it, and says what was found."""
+    """Measures what was asked for, says what was found, stores and draws it.
+
+    A full run on a machine that is not quiet, when it begins or later, ends without storing anything.
+    """
     asked = _asked(arguments)
+    cores = provenance()["machine"]["cores"]
+    if not asked.quick:
+        _end_unless_quiet(os.getloadavg()[0], cores)
     results = measured(QUICK if asked.quick else FULL)
     picture = speed_picture(results)
+    print(picture.words)
+    if not asked.quick:
+        _end_unless_quiet(results["load"], cores)
     if asked.save is not None:
         store(results, asked.save)
     if asked.picture is not None:
         picture.save(asked.picture)
-    print(picture.words)
+
+
+def _end_unless_quiet(load: float, cores: int) -> None:
+    try:
+        require_quiet(load, cores)
+    except BusyMachineError as busy:
+        raise SystemExit(f"python -m tests.lattice_speed: {busy}") from busy
 
 
 def _asked(arguments: list[str] | None) -> argparse.Namespace:

@@ -15,6 +15,8 @@ from cllm_lab.lattice import (
     LowRankFactors,
     ProductCost,
     ReducedBlock,
+    lattice_embedding,
+    nth_token_primes,
     rank_for_energy,
     reduce_block,
     truncated_svd,
@@ -25,7 +27,11 @@ from cllm_lab.training.config import TrainConfig
 from cllm_lab.training.trainer import Trainer
 from tests.lattice_speed.rounds import interleaved, speed_up, spread
 
+# Shares of the squares that are kept, and factors of the multiply-adds that are saved.
 ENERGIES = (0.99, 0.9)
+SAVINGS = (2.0, 4.0)
+LATTICE = "lattice"
+FIRST_ROW = 5  # behind the specials
 # Rows of x: the tokens of the documents' batch.
 ROWS = 128
 BATCH_SIZE, SEQUENCE_LENGTH = 4, 32
@@ -46,12 +52,33 @@ def machines(steps: int) -> dict[str, Transformer]:
 
 def blocks(machine: Transformer, sizes: Sequence[int]) -> dict[str, NDArray[Any]]:
     """d x d blocks of a machine's weights: rows of the embedding behind the specials, and the corner of W_Q."""
-    first = 5
     found = {}
     for d in sizes:
-        found[f"embedding, d = {d}"] = machine.params["token_embedding"][first : first + d, :d]
+        found[f"embedding, d = {d}"] = machine.params["token_embedding"][FIRST_ROW : FIRST_ROW + d, :d]
         found[f"queries, d = {d}"] = machine.params["layers.0.w_qkv"][:d, :d]
     return found
+
+
+def lattice_blocks(sizes: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """The same rows of `lattice_embedding` in d dimensions, the tokens having the n-th primes."""
+    found = {}
+    for d in sizes:
+        ids = np.arange(FIRST_ROW, FIRST_ROW + d)
+        found[f"embedding, d = {d}"] = lattice_embedding(ids, nth_token_primes(ids), d)
+    return found
+
+
+def rank_for_saving(matrix: NDArray[Any], factor: float) -> int:
+    """r = round(m n / (m + n) / factor), at least 1: two factors then cost 1 / factor of the multiply-adds."""
+    m, n = matrix.shape
+    return max(1, round(m * n / (m + n) / factor))
+
+
+# How the rank of a matrix's factors is chosen, by name.
+RANKS: dict[str, Callable[[NDArray[Any]], int]] = {
+    **{f"{energy:.0%} of the energy": partial(rank_for_energy, energy=energy) for energy in ENERGIES},
+    **{f"1/{factor:g} of the work": partial(rank_for_saving, factor=factor) for factor in SAVINGS},
+}
 
 
 def of_block(block: NDArray[Any], rounds: int, turn_seconds: float, bits: int = BITS) -> dict[str, Any]:
@@ -101,20 +128,21 @@ def counted(reduced: ReducedBlock) -> dict[str, dict[str, float]]:
     return {"dense": both(reduced.cost), "without_zeros": both(reduced.cost_without_zeros)}
 
 
-def of_rank(machine: Transformer, energy: float, rounds: int, turn_seconds: float) -> dict[str, Any]:
-    """Every matrix of a machine in two factors of lower rank, which keep a share ``energy`` of its squares.
+def of_rank(
+    machine: Transformer, rank: Callable[[NDArray[Any]], int], rounds: int, turn_seconds: float
+) -> dict[str, Any]:
+    """Every matrix of a machine in two factors of the rank that ``rank`` gives, one of `RANKS`.
 
     ``speed_up``: of all the products x W, float32, made through the factors; ``counted``: the same in
-    multiply-adds. ``loss``: mean cross-entropy over the shipped text, in nats, before and after.
+    multiply-adds. ``loss``: mean cross-entropy over the shipped text, in nats, before and after; nothing is trained
+    in between.
     """
     matrices = {
         name: as_used(name, view)
         for name, view in machine.params.items()
         if view.ndim == 2 and name != "position_embedding"
     }
-    factors = {
-        name: truncated_svd(matrix, rank_for_energy(matrix, energy)) for name, matrix in matrices.items()
-    }
+    factors = {name: truncated_svd(matrix, rank(matrix)) for name, matrix in matrices.items()}
     rng = np.random.default_rng(0)
     inputs = {name: rng.standard_normal((ROWS, len(matrix)), np.float32) for name, matrix in matrices.items()}
     calls = {
@@ -124,7 +152,6 @@ def of_rank(machine: Transformer, energy: float, rounds: int, turn_seconds: floa
     times = interleaved(calls, rounds, turn_seconds)
     before = sum(each.multiply_adds_before for each in factors.values())
     return {
-        "energy": energy,
         "ranks": {name: each.rank for name, each in factors.items()},
         "full_ranks": {name: min(matrix.shape) for name, matrix in matrices.items()},
         "speed_up": speed_up(times, "factors", WHOLE),

@@ -1,4 +1,4 @@
-"""Contenders timed in turns, round after round, and their ratios: the same machine, whatever else it has to do."""
+"""Contenders timed in turns, round after round, and their ratios, so that a slow minute is slow for all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds of a call of each contender, a figure a round: the mean over as many calls as fill ``turn_seconds``.
 
-    Seconds are by default those that this thread had a processor for, whatever other processes have.
+    Seconds are by default those that this thread had a processor for. The time that it waits for one is left out; what
+    other processes cost it by the caches and the memory that it shares with them is not.
     Every contender is called before anything counts. In each round another one begins, so that each comes after
     each as often, as nearly as the number of rounds allows. Raises ValueError for less than one round or contender.
     """

@@ -30,6 +30,7 @@ def doubled_falls(m):
 
 def the_rule_is_slow(m):
     m["rule_over_product"] = [1.5] * len(m["pairs_d"])
+    m["rule_once_over_product"] = [1.5] * len(m["pairs_d"])
 
 
 def the_curve_speeds_the_lookup(m):
