@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from cllm_lab.views.curves import loss_curve, schedule_curves
     from cllm_lab.views.diagram import training_diagram
     from cllm_lab.views.flat_layout import flat_layout
+    from cllm_lab.views.forest import control_forest, effect_forest
     from cllm_lab.views.gradient_flow import gradient_flow_curves
     from cllm_lab.views.group_tables import multiplication_tables
     from cllm_lab.views.heatmaps import attention_maps, dependency, dependency_maps
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from cllm_lab.views.similarity_maps import similarity_maps
     from cllm_lab.views.spirals import spiral_neighbours, spiral_patches, spiral_variants
     from cllm_lab.views.stream import stream_figure, stream_norms
+    from cllm_lab.views.strengths import strength_ranges
     from cllm_lab.views.tables import memory_table, tensor_table
     from cllm_lab.views.token_pairs import token_pair_maps
     from cllm_lab.views.update_sizes import update_size_curves
@@ -150,6 +152,8 @@ _HOMES = {
     "schedule_curves": "cllm_lab.views.curves",
     "training_diagram": "cllm_lab.views.diagram",
     "flat_layout": "cllm_lab.views.flat_layout",
+    "control_forest": "cllm_lab.views.forest",
+    "effect_forest": "cllm_lab.views.forest",
     "gradient_flow_curves": "cllm_lab.views.gradient_flow",
     "multiplication_tables": "cllm_lab.views.group_tables",
     "attention_maps": "cllm_lab.views.heatmaps",
@@ -171,6 +175,7 @@ _HOMES = {
     "spiral_variants": "cllm_lab.views.spirals",
     "stream_figure": "cllm_lab.views.stream",
     "stream_norms": "cllm_lab.views.stream",
+    "strength_ranges": "cllm_lab.views.strengths",
     "memory_table": "cllm_lab.views.tables",
     "tensor_table": "cllm_lab.views.tables",
     "token_pair_maps": "cllm_lab.views.token_pairs",

@@ -13,6 +13,7 @@ from cllm_lab.training.evidence import summary
 from cllm_lab.views.benchmark import benchmark_summary
 from cllm_lab.views.cases import cases_summary, claims_table, fault_index
 from cllm_lab.views.claims import claims_summary
+from cllm_lab.views.lattice_summary import lattice_summary
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,6 +35,10 @@ def test_the_figures_of_the_long_runs_are_the_stored_ones() -> None:
 
 def test_the_figures_of_the_benchmark_are_the_stored_ones() -> None:
     assert f"<!-- benchmark -->\n{benchmark_summary(lab.benchmark())}\n<!-- /benchmark -->" in README
+
+
+def test_the_figures_of_the_lattice_are_the_stored_ones() -> None:
+    assert f"<!-- lattice -->\n{lattice_summary(lab.lattice_results())}\n<!-- /lattice -->" in README
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.typing import ColorType
 
 from cllm_lab.trials.result import Ablation
 from cllm_lab.views.picture import COLOURS, REFERENCE_COLOUR, Picture, drawing
@@ -24,7 +25,7 @@ HOLLOW = "no difference shown"
 CONTROL_COLOUR = "0.55"
 BAND_COLOUR = "0.91"
 # Effects beyond so many smallest detectable ones would press all others together; they are written at the edge.
-WIDEST = 4.0
+WIDEST = 3.0
 MOST_NAMED = 4
 WIDTH, TOP, BOTTOM, ROW = 9.9, 0.35, 1.0, 0.195
 # Inches of a letter of a label, on average.
@@ -182,7 +183,7 @@ def _limit(figures: Figures) -> float:
     return 1.08 * (min(farthest, WIDEST * typical) or farthest or 1.0)
 
 
-def _at_edge(axes: Axes, y: int, effect: float, limit: float, colour: str) -> None:
+def _at_edge(axes: Axes, y: int, effect: float, limit: float, colour: ColorType) -> None:
     side = math.copysign(1.0, effect)
     axes.plot(side * limit * 0.96, y, ">" if side > 0.0 else "<", color=colour, markersize=5.0)
     axes.text(
@@ -193,7 +194,7 @@ def _at_edge(axes: Axes, y: int, effect: float, limit: float, colour: str) -> No
         va="center",
         fontsize=7.5,
         color=colour,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.85},
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
     )
 
 

@@ -12,7 +12,7 @@ from cllm_lab.views.picture import REFERENCE_COLOUR, Picture, drawing, stroke
 MARKERS = ("o", "s", "D", "^", "v", "P")
 WIDTH, LEFT, TOP, BOTTOM = 9.2, 2.5, 0.2, 0.95
 # Inches of a row, and how much of it its corpora share.
-ROW, FILLED = 0.46, 0.7
+ROW, FILLED = 0.38, 0.74
 
 
 def strength_ranges(found: Ablation) -> Picture:

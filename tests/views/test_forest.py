@@ -130,10 +130,10 @@ def test_arms_against_their_controls():
         "moon - shared",
         "tide - shuffled",
     ]
-    assert drawn(sea)[0][:3] == ("o", -0.08, VERDICT_COLOURS["better"])
+    assert drawn(sea)[0][:3] == ("o", -0.05, VERDICT_COLOURS["better"])
     assert drawn(land)[1][0] == "X"
     assert picture.words.startswith(
-        "sea, against controls: 2 better (tide - shared -0.080, tide - shuffled -0.040), "
+        "sea, against controls: 2 better (tide - shared -0.050, tide - shuffled -0.040), "
         "1 worse (moon - shared +0.85)"
     )
     assert picture.texts[0].get_text().startswith("arm - its control at equal steps")

@@ -402,16 +402,28 @@ def _lattice_reduces_epochs(m: Measurements) -> Judgement:
         if verdict == "better" and ratio is not None and ratio < 1.0
     ]
     own = [place for place in fewer if m["controls_beaten"][place] == m["controls"][place] > 0]
+    harmful = {
+        arm for arm, verdict in zip(m["arms"], m["verdicts"], strict=True) if verdict in ("worse", "diverged")
+    }
+    harmless = {m["arms"][place] for place in own} - harmful
     in_time = [place for place in fewer if m["verdicts_at_equal_time"][place] == "better"]
     worse = m["verdicts"].count("worse")
-    ratios = [m["steps_ratios"][place] for place in fewer]
-    span = f", with {min(ratios):.2f} to {max(ratios):.2f} of the steps" if fewer else ""
-    names = dict.fromkeys(f"{m['arms'][place]} ({m['corpora'][place]})" for place in own)
-    return weighed(bool(fewer), bool(own)), (
-        f"{len(set(m['arms']))} arms on {len(set(m['corpora']))} corpora, {m['pairs']} paired seeds, {m['steps']} steps, "
-        f"tuned alike: {len(fewer)} of {len(m['arms'])} reach the baseline's level earlier and a lower loss{span}, "
-        f"{len(in_time)} of them at equal time too; {worse} are worse. {len(own)} beat all their controls"
-        + (f": {', '.join(names)}" if own else "")
+    # 0 where the baseline does not reach its own mean level in most pairs.
+    ratios = [ratio for place in fewer if (ratio := m["steps_ratios"][place]) > 0.0]
+    span = (
+        f", where it can be said with {min(ratios):.2f} to {max(ratios):.2f} of the steps" if ratios else ""
+    )
+    names = ", ".join(f"{m['arms'][place]} ({m['corpora'][place]})" for place in own)
+    return weighed(bool(fewer), bool(own), bool(harmless)), (
+        f"{len(set(m['arms']))} arms on {len(set(m['corpora']))} corpora, {m['pairs']} paired seeds, "
+        f"{m['steps']} steps, tuned alike: {len(fewer)} of {len(m['arms'])} reach the baseline's level earlier and "
+        f"a lower loss{span}, {len(in_time)} of them at equal time too; {worse} are worse. "
+        f"{len(own)} beat all their controls"
+        + (
+            f": {names}; arms among these that harm nowhere: {', '.join(sorted(harmless)) or 'none'}"
+            if own
+            else ""
+        )
         + f"; {m['controls_better']} of {m['control_rows']} controls, without number theory, beat the baseline. "
         f"An effect of {m['detectable']:.2g} nats would be found"
     )

@@ -59,4 +59,5 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     "startup-times": Experiment(live_bench.startup_times),
     "lattice-primes": Experiment(lattice.lattice_primes),
     "lattice-speed": Experiment(lattice.lattice_speed),
+    "lattice-training": Experiment(lattice.lattice_training),
 }

@@ -19,7 +19,10 @@ LIMIT = 200_000
 # Sizes of the documents' machine: a head's vectors.
 DOCUMENTS_HEAD = 64
 GCD, RULE = "gcd, compiled", "primes known, compiled"
+GCD_ONCE, RULE_ONCE = "gcd, once for all heads", "primes known, once for all heads"
 DOT, PRODUCT = "dot products, terms in order", "matrix product"
+# Rows of the lattice's own embedding: blocks that are no machine's weights.
+LATTICE_ROWS = "lattice"
 # Orders of the rows that the lattice gives and that are not, as that by radius is, the order of the ids.
 LATTICE_ORDERS = ("angle", "square", "curve")
 
@@ -95,9 +98,12 @@ def _similarity(pairs: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str,
     return {
         "pairs_d": [size["d"] for size in pairs],
         "pairs_length": [size["length"] for size in pairs],
+        "pairs_heads": [size["heads"] for size in pairs],
         "documents_head": DOCUMENTS_HEAD,
         "gcd_over_product": over(GCD, PRODUCT),
         "rule_over_product": over(RULE, PRODUCT),
+        "gcd_once_over_product": over(GCD_ONCE, PRODUCT),
+        "rule_once_over_product": over(RULE_ONCE, PRODUCT),
         "gcd_over_dot": over(GCD, DOT),
         "rule_over_dot": over(RULE, DOT),
         "machines": [step["machine"] for step in steps],
@@ -126,9 +132,11 @@ def _reduction(rows: Sequence[Mapping[str, Any]], ranks: Sequence[Mapping[str, A
         "blocks": [f"{row['weights']} {row['block']}" for row in rows],
         "lll_same_answer": [row["speed_up"]["same_answer"]["median"] for row in rows],
         "lll_new_basis": [row["speed_up"]["new_basis"]["median"] for row in rows],
-        "bits_before": max(row["bits_before"] for row in rows),
-        "bits_after": max(row["bits_after"] for row in rows),
-        "svd": [f"{row['weights']} weights, {row['energy']:.0%} of the energy" for row in ranks],
+        "lll_without_zeros": [row["counted"]["without_zeros"]["new_basis"] for row in rows],
+        "of_weights": [row["weights"] != LATTICE_ROWS for row in rows],
+        "bits_before": [row["bits_before"] for row in rows],
+        "bits_after": [row["bits_after"] for row in rows],
+        "svd": [f"{row['weights']} weights, {row['chosen']}" for row in ranks],
         "svd_speed_up": [row["speed_up"]["median"] for row in ranks],
         "svd_loss_before": [row["loss"][0] for row in ranks],
         "svd_loss_after": [row["loss"][1] for row in ranks],
