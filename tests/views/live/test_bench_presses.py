@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cllm_lab.training.config import OPTIMIZERS, SCHEDULES
 from cllm_lab.views.live.bench import Bench
@@ -91,7 +91,7 @@ class BenchPresses(RuleBasedStateMachine):
         self.turn("fault", name)
         self.press(self.controls.switch_on.click)
 
-    @precondition(lambda self: switch_off_buttons(self.bench))
+    # No precondition: which buttons there are depends on how far the threads are, and what is drawn must not.
     @rule(place=st.integers(0, 5))
     def switch_a_fault_off(self, place) -> None:
         buttons = switch_off_buttons(self.bench)
