@@ -27,8 +27,10 @@ from zlib import crc32
 
 import numpy as np
 
+from cllm_lab import lattice
 from cllm_lab.model.config import DEFAULT_INIT_VALUES, ModelConfig
 from cllm_lab.model.parameters import Array, Parameters, TensorSpec
+from cllm_lab.model.parts.lattice_parts import token_lattice_of
 from cllm_lab.streams import stream
 
 Initialiser = Callable[[TensorSpec, ModelConfig, np.random.Generator], Array]
@@ -102,9 +104,6 @@ def initialise(params: Parameters, config: ModelConfig, initialiser: Initialiser
 
 def lattice_rows(config: ModelConfig) -> Array:
     """Rows of length 1 for every token, float64 (V, C): `lattice_embedding`, or `spiral_embedding` without primes."""
-    from cllm_lab import lattice
-    from cllm_lab.model.parts.lattice_parts import token_lattice_of
-
     ids, tokens = np.arange(config.vocab_size), token_lattice_of(config)
     if config.embedding_init == "lattice":
         return lattice.lattice_embedding(ids, tokens.primes, config.d_model, tokens.places)

@@ -121,11 +121,9 @@ class LatticePenalties:
 
     def __init__(self, config: ModelConfig) -> None:
         from cllm_lab.lattice.symmetry import symmetry_class
-        from cllm_lab.lattice.token_features import token_lattice
+        from cllm_lab.model.parts.lattice_parts import token_lattice_of
 
-        self._lattice = token_lattice(
-            config.vocab_size, config.token_primes, config.token_places, config.lattice_seed
-        )
+        self._lattice = token_lattice_of(config)
         self._classes = symmetry_class(self._lattice.primes)
         self.names = tuple(name for name in PENALTIES if name != "symmetry" or config.d_model % 2 == 0)
 

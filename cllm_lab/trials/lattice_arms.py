@@ -18,12 +18,13 @@ PENALTY = 0.1
 
 _SHUFFLED_PRIMES = {"token_primes": "shuffled"}
 _SHUFFLED_PLACES = {"token_places": "shuffled"}
+_SHUFFLED = {**_SHUFFLED_PRIMES, **_SHUFFLED_PLACES}
+_RANDOM_PLACES = {"token_places": "random"}
 _ATTENTION = {"attention_bias": "lattice-distance", "head_symmetry": "cyclic", "keys": "rotated"}
 _WHOLE: dict[str, Any] = {
     "model": {**_ATTENTION, "embedding_init": "lattice"},
     "train": {"geometric_penalty": PENALTY},
 }
-_DRAWN = ("lattice_seed",)
 
 BIASES = (
     Arm(
@@ -73,6 +74,22 @@ COMBINATIONS = (
     Arm("lattice attention", _ATTENTION, words="lattice distance, cyclic symmetry and rotated keys together"),
     Arm("whole lattice", **_WHOLE, words="the same, with lattice embedding and geometric penalty"),
 )
+
+
+def _dealt_out(name: str, drawn: dict[str, str], left: str, words: str) -> Arm:
+    """The control of an arm that is the arm itself, but for primes or places dealt out anew for each pair of runs."""
+    (arm,) = (arm for arm in LATTICE_ARMS if arm.name == name)
+    return Arm(
+        f"{name}, {left}",
+        {**arm.model, **drawn},
+        arm.train,
+        control_of=name,
+        seeded="lattice_seed",
+        words=words,
+    )
+
+
+LATTICE_ARMS = (*BIASES, *KEYS_AND_SYMMETRY, *POSITIONS_AND_EMBEDDINGS, *PENALTIES, *COMBINATIONS)
 CONTROLS = (
     Arm(
         "shared keys",
@@ -80,19 +97,9 @@ CONTROLS = (
         control_of=("turned keys", "historical keys", "rotated keys"),
         words="keys = queries",
     ),
-    Arm(
-        "rotated keys, shuffled primes",
-        {"keys": "rotated", **_SHUFFLED_PRIMES},
-        control_of="rotated keys",
-        seeded=_DRAWN,
-        words="rotated by another token's prime",
-    ),
-    Arm(
-        "cyclic symmetry, shuffled primes",
-        {"head_symmetry": "cyclic", **_SHUFFLED_PRIMES},
-        control_of="cyclic symmetry",
-        seeded=_DRAWN,
-        words="by the class of another token's prime",
+    _dealt_out("rotated keys", _SHUFFLED_PRIMES, "shuffled primes", "rotated by another token's prime"),
+    _dealt_out(
+        "cyclic symmetry", _SHUFFLED_PRIMES, "shuffled primes", "by the class of another token's prime"
     ),
     Arm(
         "sinusoidal positions",
@@ -100,91 +107,26 @@ CONTROLS = (
         control_of="lattice positions",
         words="fixed positions without lattice",
     ),
-    Arm(
-        "lattice distance, shuffled places",
-        {"attention_bias": "lattice-distance", **_SHUFFLED_PLACES},
-        control_of="lattice distance",
-        seeded=_DRAWN,
-        words="the same distances between other tokens",
+    _dealt_out(
+        "lattice distance", _SHUFFLED_PLACES, "shuffled places", "the same distances between other tokens"
     ),
-    Arm(
-        "lattice distance, random places",
-        {"attention_bias": "lattice-distance", "token_places": "random"},
-        control_of="lattice distance",
-        seeded=_DRAWN,
-        words="each axis dealt out by itself",
+    _dealt_out("lattice distance", _RANDOM_PLACES, "random places", "each axis dealt out by itself"),
+    _dealt_out("prime distance", _SHUFFLED_PRIMES, "shuffled primes", "distances of other tokens' primes"),
+    _dealt_out("phase", _SHUFFLED_PRIMES, "shuffled primes", "phases of other tokens' primes"),
+    _dealt_out("resonance", _SHUFFLED, "shuffled", "resonance of other tokens"),
+    _dealt_out("lattice embedding", _SHUFFLED_PRIMES, "shuffled primes", "rows with other tokens' primes"),
+    _dealt_out("lattice embedding", _SHUFFLED_PLACES, "shuffled places", "rows with other tokens' places"),
+    _dealt_out(
+        "similarity", _SHUFFLED_PRIMES, "shuffled primes", "a token is like itself, whatever its prime"
     ),
-    Arm(
-        "prime distance, shuffled primes",
-        {"attention_bias": "prime-distance", **_SHUFFLED_PRIMES},
-        control_of="prime distance",
-        seeded=_DRAWN,
-        words="distances of other tokens' primes",
+    _dealt_out("turned keys", _SHUFFLED_PRIMES, "shuffled primes", "turned by another token's prime"),
+    _dealt_out("lattice attention", _SHUFFLED, "shuffled", "with other tokens' primes and places"),
+    _dealt_out(
+        "geometric penalty",
+        _RANDOM_PLACES,
+        "random places",
+        "distances of rows follow places drawn at random",
     ),
-    Arm(
-        "phase, shuffled primes",
-        {"attention_bias": "phase", **_SHUFFLED_PRIMES},
-        control_of="phase",
-        seeded=_DRAWN,
-        words="phases of other tokens' primes",
-    ),
-    Arm(
-        "resonance, shuffled",
-        {"attention_bias": "resonance", **_SHUFFLED_PRIMES, **_SHUFFLED_PLACES},
-        control_of="resonance",
-        seeded=_DRAWN,
-        words="resonance of other tokens",
-    ),
-    Arm(
-        "lattice embedding, shuffled primes",
-        {"embedding_init": "lattice", **_SHUFFLED_PRIMES},
-        control_of="lattice embedding",
-        seeded=_DRAWN,
-        words="rows with other tokens' primes",
-    ),
-    Arm(
-        "lattice embedding, shuffled places",
-        {"embedding_init": "lattice", **_SHUFFLED_PLACES},
-        control_of="lattice embedding",
-        seeded=_DRAWN,
-        words="rows with other tokens' places",
-    ),
-    Arm(
-        "similarity, shuffled primes",
-        {"attention_bias": "similarity", **_SHUFFLED_PRIMES},
-        control_of="similarity",
-        seeded=_DRAWN,
-        words="a token is like itself, whatever its prime",
-    ),
-    Arm(
-        "turned keys, shuffled primes",
-        {"keys": "turned", **_SHUFFLED_PRIMES},
-        control_of="turned keys",
-        seeded=_DRAWN,
-        words="turned by another token's prime",
-    ),
-    Arm(
-        "lattice attention, shuffled",
-        {**_ATTENTION, **_SHUFFLED_PRIMES, **_SHUFFLED_PLACES},
-        control_of="lattice attention",
-        seeded=_DRAWN,
-        words="with other tokens' primes and places",
-    ),
-    Arm(
-        "geometric penalty, random places",
-        {"token_places": "random"},
-        {"geometric_penalty": PENALTY},
-        control_of="geometric penalty",
-        seeded=_DRAWN,
-        words="distances of rows follow places drawn at random",
-    ),
-    Arm(
-        "whole lattice, shuffled",
-        {**_WHOLE["model"], **_SHUFFLED_PRIMES, **_SHUFFLED_PLACES},
-        _WHOLE["train"],
-        control_of="whole lattice",
-        seeded=_DRAWN,
-        words="everything, with other tokens' primes and places",
-    ),
+    _dealt_out("whole lattice", _SHUFFLED, "shuffled", "everything, with other tokens' primes and places"),
 )
-ARMS = (*BIASES, *KEYS_AND_SYMMETRY, *POSITIONS_AND_EMBEDDINGS, *PENALTIES, *COMBINATIONS, *CONTROLS)
+ARMS = (*LATTICE_ARMS, *CONTROLS)

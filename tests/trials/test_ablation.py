@@ -215,21 +215,22 @@ def test_an_interrupted_comparison_goes_on_where_it_stood(tmp_path, monkeypatch)
 def test_measured_costs_are_kept_with_what_measured_them(tmp_path, monkeypatch):
     measured = []
 
-    def costs(*given):
+    def measure(*given):
         measured.append(given)
         return fixed_costs(*given)
 
-    for settings, times in (({}, 1), ({}, 1), ({"costs": costs}, 2), ({"costs": fixed_costs}, 2)):
-        monkeypatch.setattr(ablation, "cost_ratios", costs)
-        compare([TWIN], folder=tmp_path, steps=5, **{"costs": ablation.cost_ratios, **settings})
-        if settings.get("costs") is not fixed_costs:
-            assert len(measured) <= times
-    other = tmp_path / "cost.py"
-    other.write_text("another way of measuring")
-    monkeypatch.setattr(ablation.cost, "__file__", str(other))
-    before = len(measured)
-    compare([TWIN], folder=tmp_path, steps=5, costs=costs)
-    assert len(measured) == before + 1
+    def measurements(costs=measure):
+        before = len(measured)
+        compare([TWIN], folder=tmp_path, steps=5, costs=costs)
+        return len(measured) - before
+
+    monkeypatch.setattr(ablation, "cost_ratios", measure)
+    assert (measurements(), measurements()) == (1, 0)
+    assert measurements(lambda *given: measure(*given)) == 1
+    changed = tmp_path / "cost.py"
+    changed.write_text("another way of measuring", encoding="utf-8")
+    monkeypatch.setattr(ablation.cost, "__file__", str(changed))
+    assert (measurements(), measurements()) == (1, 0)
 
 
 def test_a_damaged_result_is_said_and_made_again(tmp_path, monkeypatch):

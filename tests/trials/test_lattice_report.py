@@ -1,6 +1,7 @@
 """The arms of the lattice, the presets, and the program, in a run of seconds."""
 
 import json
+from dataclasses import asdict
 from itertools import combinations
 
 import pytest
@@ -56,6 +57,19 @@ def test_all_machines_have_the_baselines_parameters():
         for one in bench.machines.values():
             assert one.parameters == parameter_count(one.model)
             assert abs(one.parameters - wanted) <= 0.005 * wanted
+
+
+def test_the_shipped_report_is_of_these_arms_and_of_the_full_preset():
+    stored, full = lattice_report.lattice_results().data["settings"], PRESETS["full"]
+    assert stored["arms"] == json.loads(json.dumps([asdict(arm) for arm in (BASELINE, *ARMS)]))
+    assert (stored["model"], stored["train"]) == (dict(MODEL), dict(TRAIN))
+    assert stored["corpus_train"] == {name: dict(settings) for name, settings in CORPUS_TRAIN.items()}
+    assert stored["validate_every"] == dict(VALIDATE_EVERY)
+    assert (stored["steps"], len(stored["seeds"])) == (full.steps, full.seeds)
+    assert (stored["learning_rates"], len(stored["tuning_seeds"])) == (
+        list(full.learning_rates),
+        full.tuning_seeds,
+    )
 
 
 @pytest.fixture
