@@ -5,10 +5,9 @@ B batch, T positions, V vocabulary; E the token embedding, h the final hidden st
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from cllm_lab import lattice
 from cllm_lab.faults.fault import Fault, Scenario
 from cllm_lab.model.activations import Site
 from cllm_lab.model.parameters import Array
@@ -16,7 +15,6 @@ from cllm_lab.model.parts import Part, PartEdit
 from cllm_lab.model.transformer import Pass
 
 LOWEST_LIKENESS = 1e-10
-GOLDEN_ANGLE = 2.0 * math.pi / ((1.0 + math.sqrt(5.0)) / 2.0) ** 2
 
 
 def mse_gradient_backward(site: Site) -> tuple[Array | None, Array | None]:
@@ -49,15 +47,9 @@ def loss_from_ids(loss: float, training_pass: Pass) -> float:
     angle g = 2 pi / phi^2 is a place on a spiral. No parameter occurs in it.
     """
     a, b = training_pass.run.tokens.astype(np.int64) + 1, training_pass.run.targets.astype(np.int64) + 1
-    common = np.gcd(a, b) / np.maximum(a, b)
-    distance = np.linalg.norm(_on_the_spiral(a) - _on_the_spiral(b), axis=-1)
-    likeness = 0.7 * common + 0.3 / (1.0 + distance)
+    distance = np.linalg.norm(lattice.spiral_position(a) - lattice.spiral_position(b), axis=-1)
+    likeness = 0.7 * lattice.gcd_over_max(a, b) + 0.3 / (1.0 + distance)
     return float(-np.log(np.maximum(LOWEST_LIKENESS, likeness)).mean())
-
-
-def _on_the_spiral(n: Array) -> Array:
-    angle = GOLDEN_ANGLE * n
-    return np.stack([np.sqrt(n) * np.cos(angle), np.sqrt(n) * np.sin(angle), np.log(n + 1.0)], axis=-1)
 
 
 def embedding_similarity_forward(logits: Array, site: Site) -> float:
