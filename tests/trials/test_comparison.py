@@ -116,11 +116,11 @@ def test_a_cost_whose_quartiles_hold_one_is_one():
 
 
 def test_what_is_shown_at_a_cost_holds_at_all_likely_costs():
-    sure, nothing = [-1.0, -1.01, -0.99, -1.0], [0.1, -0.1, 0.1, -0.09]
+    sure, faint = [-1.0, -1.01, -0.99, -1.0], [0.1, -0.1, 0.09, -0.1]
     opposite = [-value for value in sure]
     found = at_any_cost(
         [
-            {"holds": sure, "turns": sure, "fades": nothing, "gone": None},
+            {"holds": sure, "turns": sure, "fades": faint, "gone": None},
             {"holds": sure, "turns": sure, "fades": sure, "gone": None},
             {"holds": sure, "turns": opposite, "fades": sure, "gone": sure},
         ]
