@@ -99,6 +99,8 @@ def test_equal_time_is_read_from_the_curves_and_the_costs(planted):
     assert curve[50] - curve[100] > twin["time_effect"] > curve[75] - curve[100]
     assert twin["as_run_effect"] == pytest.approx(curve[100] - curve[50], abs=0.02)
     assert twin["time_effect"] > 0.0 > twin["as_run_effect"]
+    # As alike as its losses are: at equal time a machine that costs more is another one.
+    assert (twin["verdict"], twin["time_verdict"]) == ("identical", "worse")
     assert (twin["steps_ratio"], twin["reached"]) == (1.0, twin["baseline_reached"])
     assert rows(planted[0])["no attention"]["reached"] == 0
     assert rows(planted[0])["no attention"]["steps_ratio"] is None
@@ -254,6 +256,10 @@ def test_corpora_have_settings_of_their_own():
     found = compare([TWIN], corpora, corpus_train={"chain": {"batch_size": 2}}, steps=5)
     assert found.table["corpus"].tolist() == ["copies", "chain"]
     assert found.data["settings"]["corpus_train"] == {"chain": {"batch_size": 2}}
+    assert found.baselines["held_out"].tolist() == [256 - 1, 128 - 1]
+    often = compare([TWIN], corpora, steps=4, validate_every={"copies": 4, "chain": 2})
+    steps = {name: [step for step, _ in curve["baseline"]] for name, curve in often.data["curves"].items()}
+    assert steps == {"copies": [0, 4], "chain": [0, 2, 4]}
     other = compare([TWIN], corpora, steps=5)
     assert other.data["lowest"]["copies"] == found.data["lowest"]["copies"]
     assert other.data["lowest"]["chain"] != found.data["lowest"]["chain"]

@@ -107,6 +107,7 @@ def test_equal_lowest_losses_alone_make_no_machine_identical():
     assert at_equal_steps([stuck], [lost]) == [0.0]
     assert not are_identical([stuck], [lost])
     assert not are_identical([stuck], [a_run(4.0, 6.0)])
+    assert not are_identical([a_run(4.0)], [lost])
     assert are_identical([stuck, lost], [stuck, lost])
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cllm_lab.trials.curves import lowest, mean_curve, steps_to
+from cllm_lab.trials.curves import lowest, lowest_at, mean_curve, steps_to
 
 CURVE = [[0, 4.0], [10, 2.0], [20, 3.0], [30, 1.0]]
 
@@ -13,6 +13,13 @@ CURVE = [[0, 4.0], [10, 2.0], [20, 3.0], [30, 1.0]]
 )
 def test_lowest_within_so_many_steps(steps, expected):
     assert lowest(CURVE, steps) == pytest.approx(expected)
+
+
+def test_the_step_of_the_lowest_is_the_first_of_several():
+    assert lowest_at(CURVE) == 30
+    assert lowest_at([[0, 4.0], [10, 1.0], [20, 1.0]]) == 10
+    with pytest.raises(ValueError, match="an empty curve"):
+        lowest_at([])
 
 
 def test_lowest_needs_a_validation():

@@ -89,6 +89,14 @@ def test_a_machine_that_overflows_is_a_result():
     assert all(math.isfinite(loss) for _, loss in found["validation"])
 
 
+def test_a_strength_that_overflows_is_left_open():
+    wild = {"optimizer": "sgd", "learning_rate": 1e41, "clip_norm": None}
+    found = run(described(model={"attention_bias": "lattice-distance"}, train=wild))
+    assert found["diverged"]
+    assert None in [strength["end"] for strength in found["strengths"].values()]
+    json.dumps(found, allow_nan=False)
+
+
 def test_a_validation_that_overflows_is_a_result():
     wild = {"optimizer": "sgd", "learning_rate": 1e30, "clip_norm": None}
     found = run(described(train=wild, steps=1, every=1))

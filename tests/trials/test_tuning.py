@@ -39,7 +39,8 @@ def test_a_rate_whose_runs_diverge_loses_to_one_that_is_steady():
     wild = {**run_to(1.0), "diverged": {"step": 12, "what": "loss"}}
     found = best_rate({0.1: [run_to(3.0), run_to(3.0)], 0.2: [run_to(1.0), wild]})
     assert (found["learning_rate"], found["losses"]) == (0.1, [[0.1, 3.0], [0.2, None]])
-    assert best_rate({0.1: [wild], 0.2: [wild, run_to(2.0)]})["learning_rate"] == 0.1
+    worse = {**run_to(3.0), "diverged": {"step": 12, "what": "loss"}}
+    assert best_rate({0.1: [worse], 0.2: [wild]})["learning_rate"] == 0.2
 
 
 def test_the_grid_rises():
