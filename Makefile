@@ -95,8 +95,8 @@ ENVIRONMENTS := .venv/.ready-lab .venv/.ready-test .venv/.ready-browser .venv/.r
 .venv/.ready-lint: EXTRAS := lab,lint
 .venv/.ready-test .venv/.ready-lint: CONTAINS := .venv/.ready-lab
 .venv/.ready-browser: CONTAINS := .venv/.ready-lab .venv/.ready-test
-.venv-parity/.ready-parity: EXTRAS := test,torch,mkl
-.venv-bench/.ready-bench: EXTRAS := bench,torch,mkl
+.venv-parity/.ready-parity: EXTRAS := test,torch
+.venv-bench/.ready-bench: EXTRAS := bench,torch
 
 SHOW_VERSION := import platform; print(platform.python_version())
 NAMED_VERSION := $(if $(filter file,$(origin PYTHON)),,$(shell "$(PYTHON)" -c "$(SHOW_VERSION)" 2>/dev/null || echo none))

@@ -49,12 +49,13 @@ class Fake:
 
 
 class Environment:
-    """Its losses are what its process was given: the threads of the libraries and the processors to run on."""
+    """Its losses are what its process was given: threads of the libraries, processors, and how long threads wait."""
 
     def __init__(self, machine: Machine, threads: int) -> None:
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads
-        chosen = {None: 0.0, "mkl": 1.0, "numpy": 2.0}[os.environ.get("CLLM_LAB_BLAS")]
-        self.found = iter([float(os.environ["OMP_NUM_THREADS"]), float(processors), chosen])
+        variables = [os.environ[name] for name in ("OMP_NUM_THREADS", "KMP_BLOCKTIME")]
+        threads_of_libraries, waiting = map(float, variables)
+        self.found = iter([threads_of_libraries, float(processors), waiting])
 
     def step(self) -> float:
         return next(self.found)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import cllm_lab as lab
+from cllm_lab.model.compiled_pass import CompiledPass
+from cllm_lab.model.parts import pass_kernels
 from cllm_lab.views.benchmark import Benchmark
 from tests.bench import __main__ as program
-from tests.bench import cold_start, measure, results, workers
+from tests.bench import cold_start, measure, mkl_products, our_products, products, results, workers
 from tests.bench.machines import BUSY, CURVES, DOCUMENTED, HEADLINE, MIDDLE, Machine
 from tests.bench.measure import Bench, Plan, Turns
+from tests.bench.ours import OurStep
 from tests.bench.summary import (
     DisagreementError,
     require_agreement,
@@ -100,6 +108,135 @@ class TestMachines:
         assert all(np.array_equal(theirs[name], ours[name]) for name in ours)
 
 
+class Blas:
+    """Stands in for MKL: products of float32 where two addresses, steps and transpositions say that operands lie."""
+
+    def __init__(self) -> None:
+        self.multiply_adds = 0
+
+    def cblas_sgemm(self, layout: int, *given: Any) -> None:
+        a_form, b_form, m, n, k, alpha, a, a_step, b, b_step, beta, out, out_step = given
+        assert (layout, alpha, beta) == (mkl_products.ROW_MAJOR, 1.0, 0.0)
+        x, y = _at(a, a_step, m, k, a_form), _at(b, b_step, k, n, b_form)
+        np.matmul(x, y, out=_at(out, out_step, m, n, mkl_products.PLAIN))
+        self.multiply_adds += m * k * n
+
+    def cblas_sgemm_batch_strided(self, *given: Any) -> None:
+        *sizes, alpha, a, a_step, a_next, b, b_step, b_next, beta, out, out_step, out_next, count = given
+        for i in range(count):
+            matrices = a + 4 * a_next * i, a_step, b + 4 * b_next * i, b_step
+            self.cblas_sgemm(*sizes, alpha, *matrices, beta, out + 4 * out_next * i, out_step)
+
+
+def _at(address: int, step: int, rows: int, columns: int, form: int) -> np.ndarray:
+    if form == mkl_products.TRANSPOSED:
+        return _at(address, step, columns, rows, mkl_products.PLAIN).T
+    numbers = (ctypes.c_float * (step * (rows - 1) + columns)).from_address(address)
+    return np.lib.stride_tricks.as_strided(np.frombuffer(numbers, np.float32), (rows, columns), (4 * step, 4))
+
+
+class TestProducts:
+    """The bare products are the products that a machine lists, all of them and nothing else."""
+
+    MACHINE = Machine(d_model=24, n_layers=2, n_heads=3, vocab_size=31, batch_size=3, sequence_length=5)
+
+    def test_through_numpy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = 0
+        matmul = np.matmul
+
+        def note(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+            nonlocal made
+            matmul(a, b, out=out)
+            made += a.size * b.shape[-1]
+
+        limit = products.LibraryProducts(self.MACHINE, 1)
+        monkeypatch.setattr(np, "matmul", note)
+        assert math.isnan(limit.step())
+        assert made == self.MACHINE.multiply_adds
+        for a, b, out in limit.calls:
+            assert np.array_equal(out, matmul(a, b))
+
+    def test_through_mkl(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        blas = Blas()
+        monkeypatch.setattr(mkl_products, "load", lambda: blas)
+        limit = mkl_products.MklProducts(self.MACHINE, 1)
+        assert math.isnan(limit.step())
+        assert blas.multiply_adds == self.MACHINE.multiply_adds
+        for a, b, out in limit.calls:
+            assert np.allclose(out, np.matmul(a, b), rtol=1e-5, atol=1e-5)
+
+    def test_without_mkl_the_reason_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def absent(name: str) -> None:
+            raise PackageNotFoundError(name)
+
+        for files, why in (
+            (absent, "the package mkl is not installed"),
+            (lambda name: [], "no library mkl_rt"),
+        ):
+            monkeypatch.setattr(mkl_products.importlib.metadata, "files", files)
+            with pytest.raises(ImportError, match=why):
+                mkl_products.MklProducts(self.MACHINE, 1)
+
+    @pytest.mark.parametrize("threads", [1, 2, 5])
+    def test_through_our_kernels(self, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+        threaded = partial(CompiledPass, n_threads=threads)
+        monkeypatch.setattr(our_products, "CompiledPass", threaded)
+        compiled = our_products.OurProducts(self.MACHINE, threads)
+        made: dict[str, int] = dict.fromkeys(("by layer", "of weights"), 0)
+
+        def twin(kind: str, a_turned: bool, b_turned: bool) -> Callable[..., None]:
+            def multiply(a: np.ndarray, b: np.ndarray, out: np.ndarray, handle: np.ndarray) -> None:
+                x, y = a.T if a_turned else a, b.T if b_turned else b
+                np.matmul(x, y, out=out)
+                made[kind] += x.size * y.shape[1]
+
+            return multiply
+
+        for name in ("layer_forward", "layer_back", "output_forward", "output_back"):
+            monkeypatch.setattr(our_products, name, getattr(our_products, name).py_func)
+        for name, *turned in (
+            ("multiply", False, False),
+            ("multiply_by_transpose", False, True),
+            ("multiply_transpose_by", True, False),
+        ):
+            monkeypatch.setattr(our_products, name, twin("by layer", *turned))
+        monkeypatch.setattr(pass_kernels, "weight_gradient", twin("of weights", True, False))
+        monkeypatch.setattr(our_products, "run_together", lambda jobs: [job() for job in jobs])
+        interpreted = our_products.OurProducts(self.MACHINE, threads)
+        assert math.isnan(interpreted.step())
+
+        of_weights = [
+            math.prod(shape) * n for kind, shape, n in self.MACHINE.products() if kind == "weight gradient"
+        ]
+        assert made["of weights"] == sum(of_weights)
+        assert sum(made.values()) == self.MACHINE.multiply_adds
+
+        monkeypatch.undo()
+        assert math.isnan(compiled.step())
+        for name, expected in vars(interpreted.kept).items():
+            assert np.allclose(getattr(compiled.kept, name), expected, rtol=1e-4, atol=1e-4), name
+        assert not any(np.any(compiled.grads[name]) for name in compiled.grads if ".b_" in name)
+        weights = [name for name in interpreted.grads if ".w_" in name]
+        assert len(weights) == 4 * self.MACHINE.n_layers
+        for name in [*weights, "token_embedding"]:
+            assert np.any(interpreted.grads[name])
+            assert np.allclose(compiled.grads[name], interpreted.grads[name], rtol=1e-4, atol=1e-4), name
+
+
+class TestOurStep:
+    """The step taken apart is the step."""
+
+    def test_its_parts_in_order_leave_what_a_step_leaves(self) -> None:
+        whole, apart = OurStep(SMALL, 1), OurStep(SMALL, 1)
+        for _ in range(3):
+            whole.step()
+            apart.forward()
+            apart.backward()
+            apart.update()
+        assert isinstance(apart._pass, CompiledPass)
+        assert np.array_equal(apart._trainer.params.flat, whole._trainer.params.flat)
+
+
 class TestWorker:
     def test_it_is_asked_and_answers(self) -> None:
         worker = Worker(fake(seconds=0.002, megabytes=80), SMALL, 1)
@@ -122,18 +259,19 @@ class TestWorker:
         worker.close()
         assert worker.facts["losses"] == []
 
-    @pytest.mark.parametrize("blas", [None, "mkl"])
-    def test_its_libraries_find_the_threads_they_may_use(
-        self, monkeypatch: pytest.MonkeyPatch, blas: str | None
+    @pytest.mark.parametrize("waiting", [None, 3.0])
+    def test_its_libraries_find_the_threads_they_may_use_and_its_own_variables(
+        self, monkeypatch: pytest.MonkeyPatch, waiting: float | None
     ) -> None:
         monkeypatch.setenv("OMP_NUM_THREADS", "7")
-        monkeypatch.setenv(workers.BLAS_VARIABLE, "whatever a person has set")
+        monkeypatch.setenv("KMP_BLOCKTIME", "7")
         before = dict(os.environ)
-        entry = replace(fake("Environment"), environment={workers.BLAS_VARIABLE: blas} if blas else {})
+        own = {} if waiting is None else {"KMP_BLOCKTIME": str(waiting)}
+        entry = replace(fake("Environment"), environment=own)
         for threads in {1, workers.all_threads()}:
             worker = Worker(entry, SMALL, threads)
             worker.close()
-            assert worker.facts["losses"] == [threads, threads, float(blas == "mkl")]
+            assert worker.facts["losses"] == [threads, threads, 7.0 if waiting is None else waiting]
         assert dict(os.environ) == before
 
     @pytest.mark.parametrize(
@@ -390,6 +528,8 @@ class TestProgram:
             f"PyTorch compiled {REASON}",
         ):
             assert text.count(said) == 1
+        # A line for each machine and number of threads: two machines twice, and one of a curve.
+        assert text.count("\ncllm_lab takes 2.00 times its bare products\n") == 5
 
     @pytest.mark.usefixtures("books")
     def test_a_quick_run_stores_only_where_it_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,7 +205,7 @@ def test_an_interrupted_installation_of_the_oldest_kernel_starts_again(ready: Ch
     assert "--target" in (ready.folder / "calls").read_text().splitlines()[0]
 
 
-@pytest.mark.parametrize(("name", "extras"), [("parity", "test,torch,mkl"), ("bench", "bench,torch,mkl")])
+@pytest.mark.parametrize(("name", "extras"), [("parity", "test,torch"), ("bench", "bench,torch")])
 def test_what_needs_pytorch_has_an_environment_of_its_own(ready: Checkout, name: str, extras: str) -> None:
     log = ready.folder / "calls"
     log.unlink()

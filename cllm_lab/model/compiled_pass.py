@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import pairwise
 
@@ -13,23 +13,19 @@ from cllm_lab.model.config import ModelConfig
 from cllm_lab.model.parameters import Array, Parameters
 from cllm_lab.model.parts import pass_kernels as kernels
 from cllm_lab.model.parts.jit import quiet
+from cllm_lab.model.parts.kernels import gather_rows, scatter_add_rows
 from cllm_lab.model.parts.lattice_parts import lattice_positions
+from cllm_lab.model.parts.products import Products
 from cllm_lab.model.parts.reference_parts import GELU_CUBIC, GELU_SCALE, mean_of_losses, sinusoid
-from cllm_lab.model.parts.threads import (
-    available_threads,
-    in_pieces,
-    largest_matrix,
-    one_product_thread,
-    run_together,
-)
+from cllm_lab.model.parts.threads import available_threads, run_together
+from cllm_lab.model.parts.vector_tiles import ROWS
 from cllm_lab.model.transformer import Pass, Transformer
 
 # Multiply-adds of a step that are worth a thread; about half a millisecond on one core.
 WORTH_A_THREAD = 20_000_000
-# Entries of a weight matrix.
-LARGE_MATRIX = 400_000
-OUTSIDE_LAYERS = (
-    "token_embedding", "position_embedding", "output_embedding", "ln_final.gamma", "ln_final.beta"
+LAYER_TENSORS = (
+    "ln1.gamma", "ln1.beta", "w_qkv", "b_qkv", "w_out", "b_out",
+    "ln2.gamma", "ln2.beta", "w_ff1", "b_ff1", "w_ff2", "b_ff2",
 )  # fmt: skip
 
 
@@ -37,8 +33,6 @@ def suits(model: Transformer) -> bool:
     """Whether the compiled pass can stand for the parts of a machine, and is faster.
 
     It is one fixed wiring, pre-norm with attention, of the fast table's own parts, in float32 and without dropout.
-    Where a matrix is so large that reading it for each share costs more than sharing saves, the parts do better, with
-    a library that gives all its threads to each product.
     """
     config = model.config
     return (
@@ -49,7 +43,6 @@ def suits(model: Transformer) -> bool:
         and config.attention == "multi-head"
         and (config.keys, config.head_symmetry, config.attention_bias) == ("projected", "none", "none")
         and config.dropout == 0.0
-        and largest_matrix(config) <= LARGE_MATRIX
     )
 
 
@@ -58,157 +51,258 @@ def warm_up(report: Callable[[str], None]) -> None:
     report("compiling the whole pass of a healthy machine (float32)")
     model = Transformer(ModelConfig(vocab_size=5, context_length=2, d_model=4, n_heads=1, n_layers=1))
     tokens = np.zeros((1, 2), np.int32)
-    compiled = CompiledPass(model, model.params.like(), (1, 2))
-    compiled.forward(tokens)
     with quiet():
+        compiled = CompiledPass(model, model.params.like(), (1, 2))
+        compiled.forward(tokens)
         compiled.loss(tokens)
+        compiled.backward()
 
 
 class CompiledPass:
-    """As `Pass`, for training alone: loss and gradients come from one call, and no activation is kept by name.
+    """As `Pass`, for training alone: loss and gradients come from two calls, and no activation is kept by name.
 
-    ``grads`` receives the gradients. The batch (B, T) is cut into shares of whole sequences, which are computed side
-    by side; the gradient is their sum in a fixed order, so that the number of shares decides its last bits and
-    nothing else does. ``n_shares`` is the number of threads, where the work is worth them and nothing else is said.
+    ``grads`` receives the gradients. Threads share out the sequences of the batch (B, T), and then the rows of the
+    weights; no number of the result depends on how. ``n_threads`` is what the work is worth, where nothing else is
+    said.
     """
 
     def __init__(
-        self, model: Transformer, grads: Parameters, shape: tuple[int, int], n_shares: int | None = None
+        self, model: Transformer, grads: Parameters, shape: tuple[int, int], n_threads: int | None = None
     ) -> None:
         self.model = model
         self._grads = grads
-        B, T = shape
-        if n_shares is None:
-            worth = _multiply_adds(model, B * T) // WORTH_A_THREAD
-            n_shares = max(1, min(available_threads(), B, worth))
+        B, T = self._shape = shape
+        if n_threads is None:
+            n_threads = max(1, min(available_threads(), _multiply_adds(model, B * T) // WORTH_A_THREAD))
+        self._tokens, self._targets = np.empty(B * T, np.int32), np.empty(B * T, np.int32)
+        self._kept = _Kept(model, B, T)
+        self._products = [Products(model.dtype) for _ in range(n_threads)]
+        handles = [each.handle for each in self._products]
+        n_shares = min(n_threads, B)
         bounds = [B * i // n_shares for i in range(n_shares + 1)]
         self._shares = [
-            _Share(model, grads if i == 0 else grads.like(), first, last, T)
-            for i, (first, last) in enumerate(pairwise(bounds))
+            _Share(model, self._kept, self._tokens, self._targets, slice(first, last), handle)
+            for (first, last), handle in zip(pairwise(bounds), handles, strict=False)
         ]
-        self._tokens = self._targets = np.empty((0, 0), np.int32)
+        self._weight_gradients = _weight_gradients(model.config, grads, self._kept, handles)
+        self._may_go_back = False
+        names = [f"layers.{i}.ln{n}" for i in range(model.config.n_layers) for n in (1, 2)] + ["ln_final"]
+        self._norms = [(grads[f"{name}.gamma"], grads[f"{name}.beta"]) for name in names]
 
     def forward(self, tokens: Array, dropout_rng: np.random.Generator | None = None) -> None:
         """Takes the batch; the work is done with the loss."""
-        self._tokens = tokens
+        self._may_go_back = False
+        # A copy, since compiled code for a corpus's read-only ids is other code.
+        np.copyto(self._tokens, tokens.reshape(-1))
 
     def loss(self, targets: Array) -> float:
         """Mean cross-entropy of the batch, in nats."""
-        self._targets = targets
-        jobs = [partial(share.run, self._tokens, targets) for share in self._shares]
-        with one_product_thread():
-            return mean_of_losses(np.concatenate(run_together(jobs)))
+        self._may_go_back = False
+        np.copyto(self._targets, targets.reshape(-1))
+        run_together([share.forward for share in self._shares])
+        self._may_go_back = True
+        return mean_of_losses(self._kept.losses)
 
     def backward(self) -> Parameters:
-        """The gradient of the last `loss`."""
-        for share in self._shares[1:]:
-            in_pieces(partial(_add, self._grads.flat, share.grads.flat), slice(0, self._grads.flat.size))
+        """The gradient of the last `loss`. Raises RuntimeError without one: the way back uses up what it left."""
+        if not self._may_go_back:
+            raise RuntimeError("backward() takes back what loss() left, once; call loss() before")
+        self._may_go_back = False
+        run_together([share.back for share in self._shares])
+        run_together([partial(_run_all, calls) for calls in self._weight_gradients])
+        self._gradients_of_norms()
+        self._gradients_of_embeddings()
         return self._grads
+
+    def _gradients_of_norms(self) -> None:
+        for number, (dgamma, dbeta) in enumerate(self._norms):
+            np.add.reduce(self._kept.dgamma[number], axis=0, out=dgamma)
+            np.add.reduce(self._kept.dbeta[number], axis=0, out=dbeta)
+
+    def _gradients_of_embeddings(self) -> None:
+        config = self.model.config
+        dx = self._kept.normed[0]
+        d_embedding = self._grads["token_embedding"]
+        if not config.tied:
+            d_embedding[:] = 0.0
+        scatter_add_rows(d_embedding, self._tokens, dx)
+        if config.positions == "learned":
+            T = self._shape[1]
+            d_positions = self._grads["position_embedding"]
+            np.add.reduce(dx.reshape(*self._shape, -1), axis=0, out=d_positions[:T])
+            d_positions[T:] = 0.0
 
     def activations(self) -> Activations:
         """Every intermediate of the last batch by name, from a pass through the parts."""
         full = Pass(self.model)
-        full.forward(self._tokens)
-        full.loss(self._targets)
+        full.forward(self._tokens.reshape(self._shape))
+        full.loss(self._targets.reshape(self._shape))
         return full.activations()
 
 
+class _Kept:
+    """What the way forward leaves for the way back, and that for the gradients of the weights, as `pass_kernels` says.
+
+    Norm 2 i stands before the attention of layer i, norm 2 i + 1 before its feed-forward, norm 2 L before the output.
+    """
+
+    def __init__(self, model: Transformer, B: int, T: int) -> None:
+        config, new = model.config, partial(np.empty, dtype=model.dtype)
+        C, F, L, R = config.d_model, config.width_ff, config.n_layers, B * T
+        norms = 2 * L + 1
+        self.normed: Array = new((norms, R, C))
+        self.rstd: Array = new((norms, R))
+        self.read: Array = new((norms, R, C))
+        self.dgamma: Array = new((norms, B, C))
+        self.dbeta: Array = new((norms, B, C))
+        self.qkv: Array = new((L, R, 3 * C))
+        self.weights: Array = new((L, B, config.n_heads, T, T))
+        self.mixed: Array = new((L, R, C))
+        self.hidden: Array = new((L, R, F))
+        self.slope: Array = new((L, R, F))
+        self.logits: Array = new((R, config.vocab_size))
+        self.losses: Array = np.empty(R, np.float64)
+
+    def of_norm(self, number: int, rows: slice) -> tuple[Array, Array, Array]:
+        return self.normed[number, rows], self.rstd[number, rows], self.read[number, rows]
+
+
 class _Share:
-    """Some sequences of a batch, the gradient of their part of the loss, and the arrays for computing it."""
+    """Some sequences of a batch on their way forward and back, on one thread: calls of `pass_kernels`, in order."""
 
-    def __init__(self, model: Transformer, grads: Parameters, first: int, last: int, T: int) -> None:
-        config, dtype = model.config, model.dtype
-        self._config = config
-        self.grads = grads
-        self._rows = slice(first, last)
-        self._params = model.params
-        B, C, F, V, L, H = (
-            last - first,
-            config.d_model,
-            config.width_ff,
-            config.vocab_size,
-            config.n_layers,
-            config.n_heads,
-        )
-        R, D = B * T, C // H
-        gelu = config.activation == "gelu"
-        constants = (GELU_SCALE, GELU_CUBIC) if gelu else (0.0, 0.0)
-        self._gelu = tuple(dtype.type(number) for number in constants)
-        self._learned = config.positions == "learned"
-        slices = model.params.slices
-        self._layers = np.array(
-            [[slices[f"layers.{i}.{name}"].start for name in kernels.LAYER_TENSORS] for i in range(L)],
-            np.int64,
-        )
-        self._places = np.array([slices[n].start if n in slices else -1 for n in OUTSIDE_LAYERS], np.int64)
-        if config.positions == "sinusoidal":
-            self._positions = sinusoid(T, C).astype(dtype)
-        elif config.positions == "lattice":
-            # The kernel is compiled for arrays that may be written.
-            self._positions = lattice_positions(T, C, dtype).copy()
-        else:
-            self._positions = np.zeros((T, C), dtype)
-        new = partial(np.empty, dtype=dtype)
-        self._tokens, self._targets = np.empty(R, np.int32), np.empty(R, np.int32)
-        self._kept = kernels.Kept(
-            normed1=new((L, R, C)),
-            rstd1=new((L, R)),
-            read1=new((L, R, C)),
-            q=new((L, B, H, T, D)),
-            k=new((L, B, H, T, D)),
-            v=new((L, B, H, T, D)),
-            weights=new((L, B, H, T, T)),
-            mixed=new((L, R, C)),
-            normed2=new((L, R, C)),
-            rstd2=new((L, R)),
-            read2=new((L, R, C)),
-            pre=new((L, R, F) if gelu else (L, 0, 0)),
-            hidden=new((L, R, F)),
-            normed=new((R, C)),
-            rstd=new((R,)),
-            final_hidden=new((R, C)),
-        )
-        self._scratch = kernels.Scratch(
-            x=new((R, C)),
-            branch=new((R, C)),
-            dx=new((R, C)),
-            dread=new((R, C)),
-            qkv=new((R, 3 * C)),
-            dhidden=new((R, F)),
-            logits=new((R, V)),
-            losses=np.empty(R, np.float64),
-            square=new((T, T)),
-            head=new((T, D)),
-            dhead=new((T, D)),
-        )
+    def __init__(
+        self,
+        model: Transformer,
+        kept: _Kept,
+        tokens: Array,
+        targets: Array,
+        sequences: slice,
+        products: Array,
+    ) -> None:
+        config, params, new = model.config, model.params, partial(np.empty, dtype=model.dtype)
+        T = tokens.size // kept.dgamma.shape[1]
+        rows = slice(sequences.start * T, sequences.stop * T)
+        r, C = rows.stop - rows.start, config.d_model
+        x, branch, wide = new((r, C)), new((r, C)), new((r, config.width_ff))
+        scores, dq = new((T, T)), new((T, C // config.n_heads))
+        epsilon = config.norm_epsilon
+        gelu = (GELU_SCALE, GELU_CUBIC) if config.activation == "gelu" else (0.0, 0.0)
+        constants = tuple(model.dtype.type(constant) for constant in gelu)
 
-    def run(self, tokens: Array, targets: Array) -> Array:
-        """The losses of this share's tokens, in nats; the gradient of their part of the mean into ``grads``."""
-        # Copies, since compiled code for a corpus's read-only ids is other code.
-        np.copyto(self._tokens, tokens[self._rows].reshape(-1))
-        np.copyto(self._targets, targets[self._rows].reshape(-1))
-        positions = self._params["position_embedding"] if self._learned else self._positions
-        kernels.loss_and_gradients(
-            self._params.flat,
-            self.grads.flat,
-            self._layers,
-            self._places,
-            self._tokens,
-            self._targets,
-            positions,
-            self._kept,
-            self._scratch,
-            self._config.norm_epsilon,
-            self._gelu,
-            self._config.tied,
-            self._learned,
-            tokens.size,
-        )
-        return self._scratch.losses
+        def norm_back(number: int, name: str) -> Callable[[], object]:
+            normed, rstd, _ = kept.of_norm(number, rows)
+            dgamma, dbeta = kept.dgamma[number, sequences], kept.dbeta[number, sequences]
+            return partial(kernels.norm_back, branch, params[f"{name}.gamma"], normed, rstd, x, dgamma, dbeta)
+
+        self._forward: list[Callable[[], object]] = [
+            partial(gather_rows, params["token_embedding"], tokens[rows], x),
+            partial(np.add, x.reshape(-1, T, C), _positions(model, T), out=x.reshape(-1, T, C)),
+        ]
+        # Last first: what the way back ends with stands at the beginning.
+        self._back: list[Callable[[], object]] = []
+        for i in range(config.n_layers):
+            at, before, after = f"layers.{i}", 2 * i, 2 * i + 1
+            gamma1, beta1, w_qkv, b_qkv, w_out, b_out, gamma2, beta2, w_ff1, b_ff1, w_ff2, b_ff2 = (
+                params[f"{at}.{name}"] for name in LAYER_TENSORS
+            )
+            qkv, weights, slope = kept.qkv[i, rows], kept.weights[i, sequences], kept.slope[i, rows]
+            self._forward += [
+                partial(
+                    kernels.attention_forward,
+                    x, gamma1, beta1, w_qkv, b_qkv, w_out, b_out, epsilon, *kept.of_norm(before, rows),
+                    qkv, weights, kept.mixed[i, rows], branch, scores, products,
+                ),
+                partial(
+                    kernels.feed_forward,
+                    x, gamma2, beta2, w_ff1, b_ff1, w_ff2, b_ff2, epsilon, constants, *kept.of_norm(after, rows),
+                    kept.hidden[i, rows], slope, branch, products,
+                ),
+            ]  # fmt: skip
+            self._back += [
+                norm_back(before, f"{at}.ln1"),
+                partial(kernels.attention_back, x, w_qkv, w_out, qkv, weights, branch, scores, dq, products),
+                norm_back(after, f"{at}.ln2"),
+                partial(kernels.feed_forward_back, x, w_ff1, w_ff2, slope, branch, wide, products),
+            ]
+        last, output, logits = 2 * config.n_layers, _output(params), kept.logits[rows]
+        gamma, beta, lanes = params["ln_final.gamma"], params["ln_final.beta"], new((kernels.LANES,))
+        self._forward.append(
+            partial(
+                kernels.output_forward,
+                x, gamma, beta, output, targets[rows], targets.size, epsilon,
+                *kept.of_norm(last, rows), logits, kept.losses[rows], lanes, products,
+            )
+        )  # fmt: skip
+        self._back += [
+            norm_back(last, "ln_final"),
+            partial(kernels.output_back, logits, output, branch, products),
+            partial(x.fill, 0.0),
+        ]
+
+    def forward(self) -> None:
+        """The losses of these sequences."""
+        _run_all(self._forward)
+
+    def back(self) -> None:
+        """From them the gradient of what each product gave, and those of norms."""
+        _run_all(reversed(self._back))
 
 
-def _add(total: Array, share: Array, piece: slice) -> None:
-    total[piece] += share[piece]
+def _output(tensors: Parameters) -> Array:
+    """The matrix that makes the logits, or its gradient: (V, C)."""
+    return tensors["output_embedding" if "output_embedding" in tensors else "token_embedding"]
+
+
+def _positions(model: Transformer, T: int) -> Array:
+    """What is added to the embeddings of a sequence: (T, C)."""
+    config = model.config
+    if config.positions == "learned":
+        return model.params["position_embedding"][:T]
+    if config.positions == "sinusoidal":
+        return sinusoid(T, config.d_model).astype(model.dtype)
+    if config.positions == "lattice":
+        return lattice_positions(T, config.d_model, model.dtype)
+    return np.zeros((T, config.d_model), model.dtype)
+
+
+def _weight_gradients(
+    config: ModelConfig, grads: Parameters, kept: _Kept, products: list[Array]
+) -> list[list[Callable[[], object]]]:
+    """For each thread, the calls that make the gradients of its rows of the weights, and of biases.
+
+    Every thread gets the same number of multiply-adds, in whole tiles of the products.
+    """
+    tasks: list[tuple[Array, Array, Array, Array | None]] = [
+        (kept.logits, kept.read[-1], _output(grads), None)
+    ]
+    for i in range(config.n_layers):
+        at, before, after = f"layers.{i}.", 2 * i, 2 * i + 1
+        tasks += [
+            (kept.read[before], kept.qkv[i], grads[at + "w_qkv"], grads[at + "b_qkv"]),
+            (kept.mixed[i], kept.normed[after], grads[at + "w_out"], grads[at + "b_out"]),
+            (kept.read[after], kept.slope[i], grads[at + "w_ff1"], grads[at + "b_ff1"]),
+            (kept.hidden[i], kept.normed[after + 1], grads[at + "w_ff2"], grads[at + "b_ff2"]),
+        ]
+    share = sum(dw.size for _, _, dw, _ in tasks) / len(products)
+    calls: list[list[Callable[[], object]]] = [[] for _ in products]
+    done = 0
+    for x, dy, dw, db in tasks:
+        rows, columns = dw.shape
+        ends = [(share * (n + 1) - done) / columns for n in range(len(products) - 1)]
+        bounds = [0, *(min(max(round(end / ROWS) * ROWS, 0), rows) for end in ends), rows]
+        for n, (first, last) in enumerate(pairwise(bounds)):
+            if first < last:
+                part = x[:, first:last], dy, dw[first:last], products[n]
+                calls[n].append(partial(kernels.weight_gradient, *part))
+                if first == 0 and db is not None:
+                    calls[n].append(partial(np.add.reduce, dy, axis=0, out=db))
+        done += dw.size
+    return calls
+
+
+def _run_all(calls: Iterable[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
 
 
 def _multiply_adds(model: Transformer, n_tokens: int) -> int:

@@ -121,7 +121,7 @@ def norm(values: Array, squares: Callable[[Array], float] = sum_of_squares) -> f
     if largest == 0.0 or not math.isfinite(largest):
         return largest
     scaled = values.astype(np.float64) / largest
-    return largest * math.sqrt(np.dot(scaled, scaled))
+    return largest * math.sqrt(sum_of_squares(scaled))
 
 
 def first_non_finite_value(activations: Activations, loss: float) -> tuple[str, str, str]:

@@ -27,7 +27,7 @@ CURVES_ACROSS = 3
 LABELLED = (1.0, 2.0, 5.0)
 # Room under the bars, in bars, for the names of the vertical lines.
 LEGEND_ROWS = 0.7
-REFERENCE_STROKES = (":", (0, (5, 1, 1, 1, 1, 1)))
+REFERENCE_STROKES = ("-", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Benchmark:
     ``phases`` has the parts of the step, ``claims`` what was said of them; ``busy`` the step beside a process that
     burns a core, its ``slowdown`` the median ratio of busy to quiet; ``cold_start`` the seconds that fresh processes
     took; ``not_run`` what could not be had, and the reason.
-    ``headline`` and ``curves`` name the machines of the two pictures, ``about`` has the rest: date, machine,
-    versions, number of turns.
+    ``reference`` names this library's step, ``bare_products`` the matrix products of that step by the same kernels,
+    where they were measured; those of other libraries stand beside them. ``headline`` and ``curves`` name the machines
+    of the two pictures, ``about`` has the rest: date, machine, versions, number of turns.
     """
 
     steps: pandas.DataFrame
@@ -56,6 +57,7 @@ class Benchmark:
     headline: tuple[str, ...]
     curves: Mapping[str, tuple[str, ...]]
     reference: str
+    bare_products: str | None
     threads: tuple[int, ...]
     about: Mapping[str, Any]
 
@@ -71,8 +73,9 @@ class Benchmark:
             headline=tuple(stored["headline"]),
             curves={size: tuple(names) for size, names in stored["curves"].items()},
             reference=stored["reference"],
+            bare_products=stored.get("bare_products"),
             threads=tuple(stored["threads"]),
-            about={name: value for name, value in stored.items() if name not in needed},
+            about={name: value for name, value in stored.items() if name not in {*needed, "bare_products"}},
         )
 
     def milliseconds(self, threads: int | None = None, column: str = "median") -> pandas.DataFrame:
@@ -85,6 +88,18 @@ class Benchmark:
     def ratios(self, threads: int | None = None) -> pandas.DataFrame:
         """How many times as long as the reference each contender takes, in the form of `milliseconds`."""
         return self._pivot(threads, "ratio")
+
+    def over_products(self, threads: int | None = None) -> pandas.Series:
+        """How many times as long as its own bare products the reference's step takes, by machine.
+
+        The median over the rounds of the quotient within a round; without the machines of which one of the two was not
+        measured. ``threads`` as in `benchmark_bars`.
+        """
+        rows = self.steps[self.steps["threads"] == self.measured_with(threads)]
+        rounds = rows.pivot(index="machine", columns="contender", values="round_medians")
+        both = rounds.reindex(index=rows["machine"].unique(), columns=[self.reference, self.bare_products])
+        found = {name: np.median(np.divide(*pair)) for name, *pair in both.dropna().itertuples()}
+        return pandas.Series(found, dtype=float)
 
     def measured_with(self, threads: int | None) -> int:
         """The number of threads, the most for None. Raises ValueError naming those that were measured."""
@@ -119,35 +134,36 @@ def benchmark(path: str | os.PathLike[str] | None = None) -> Benchmark:
 def benchmark_summary(results: Benchmark) -> str:
     """A Markdown table: each headline machine and number of threads, our step beside the fastest of the others.
 
-    Times are medians in milliseconds. A ratio is the median over the rounds of the fastest other contender's time over
-    ours, above 1 where we are faster; with "+ MKL", where that was measured, over our time with MKL.
+    Times are medians in milliseconds. The ratio is the median over the rounds of the fastest other contender's time
+    over ours, above 1 where we are faster; "step over products" is `Benchmark.over_products`.
     """
-    lines = [
-        "| machine | threads | cllm_lab | with MKL | fastest other | ratio | ratio with MKL | bare products |",
-        "|---|---|---|---|---|---|---|---|",
+    limits = list(results.steps.loc[~results.steps["trains"], "contender"].unique())
+    headings = [
+        "machine",
+        "threads",
+        results.reference,
+        "fastest other",
+        "ratio",
+        "step over products",
+        *limits,
     ]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for machine in results.headline:
         for threads in results.threads:
             rows = {row["contender"]: row for row in _records(results.of_machines([machine], threads))}
             if results.reference not in rows:
                 continue
-            ours, mkl = rows[results.reference], rows.get(f"{results.reference} + MKL")
-            others = [
-                r for r in rows.values() if r["trains"] and not r["contender"].startswith(results.reference)
-            ]
+            others = [row for name, row in rows.items() if row["trains"] and name != results.reference]
             fastest = min(others, key=lambda row: row["ratio"], default=None)
-            limits = [row for row in rows.values() if not row["trains"]]
+            over = results.over_products(threads).get(machine)
             cells = [
                 machine,
                 str(threads),
-                _milliseconds(ours),
-                _milliseconds(mkl),
+                _milliseconds(rows[results.reference]),
                 "" if fastest is None else f"{_milliseconds(fastest)} ({fastest['contender']})",
                 "" if fastest is None else f"{fastest['ratio']:.2f}",
-                "" if fastest is None or mkl is None else f"{_ratio_of_rounds(fastest, mkl):.2f}",
-                ", ".join(
-                    f"{_milliseconds(row)}{' (MKL)' if 'MKL' in row['contender'] else ''}" for row in limits
-                ),
+                "" if over is None else f"{over:.2f}",
+                *(_milliseconds(rows.get(limit)) for limit in limits),
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -155,10 +171,6 @@ def benchmark_summary(results: Benchmark) -> str:
 
 def _milliseconds(row: Mapping[str, Any] | None) -> str:
     return "" if row is None else _figure(row["median"] * MILLISECONDS)
-
-
-def _ratio_of_rounds(row: Mapping[str, Any], reference: Mapping[str, Any]) -> float:
-    return float(np.median(np.divide(row["round_medians"], reference["round_medians"])))
 
 
 def benchmark_bars(results: Benchmark, threads: int | None = None) -> Picture:
@@ -173,6 +185,12 @@ def benchmark_bars(results: Benchmark, threads: int | None = None) -> Picture:
         raise ValueError("these results have no headline machine to draw")
     machines = list(rows["machine"].unique())
     names = list(rows.loc[rows["trains"], "contender"].unique())
+    limits = {
+        name: (_short(results, name), line_style)
+        for name, line_style in zip(
+            rows.loc[~rows["trains"], "contender"].unique(), cycle(REFERENCE_STROKES), strict=False
+        )
+    }
     down = -(-len(machines) // PANELS_ACROSS)
     with drawing(9.9, PANEL_HEIGHT * down + 0.5) as picture:
         grid = picture.add_gridspec(
@@ -187,17 +205,28 @@ def benchmark_bars(results: Benchmark, threads: int | None = None) -> Picture:
         )
         for place, machine in enumerate(machines):
             axes = picture.add_subplot(grid[place // PANELS_ACROSS, place % PANELS_ACROSS])
-            _bar_panel(axes, rows[rows["machine"] == machine], names)
+            _bar_panel(axes, rows[rows["machine"] == machine], names, limits)
             axes.set_title(machine, loc="left", parse_math=False, fontsize=9.5)
             axes.tick_params(axis="y", labelleft=place % PANELS_ACROSS == 0)
             if place >= len(machines) - PANELS_ACROSS:
                 axes.set_xlabel("milliseconds per training step")
-    sentences = [_say_bars(results, rows[rows["machine"] == machine], machine) for machine in machines]
+    over = results.over_products(chosen)
+    sentences = [
+        _say_bars(results, rows[rows["machine"] == machine], machine, over.get(machine))
+        for machine in machines
+    ]
     picture.words = "\n".join([f"Median time of a training step, {_threads_said(chosen)}.", *sentences])
     return picture
 
 
-def _bar_panel(axes: Axes, rows: pandas.DataFrame, names: Sequence[str]) -> None:
+def _short(results: Benchmark, limit: str) -> str:
+    """The name of a limit that stands to the right of that of the bare products."""
+    return limit.removeprefix(f"{results.bare_products} ")
+
+
+def _bar_panel(
+    axes: Axes, rows: pandas.DataFrame, names: Sequence[str], limits: Mapping[str, tuple[str, Any]]
+) -> None:
     for place, name in enumerate(names):
         for row in _records(rows[rows["contender"] == name]):
             middle = row["median"] * MILLISECONDS
@@ -218,32 +247,39 @@ def _bar_panel(axes: Axes, rows: pandas.DataFrame, names: Sequence[str]) -> None
                 va="center",
                 fontsize=9.0,
             )
-    limits = rows[~rows["trains"]]
-    for line_style, row in zip(cycle(REFERENCE_STROKES), _records(limits), strict=False):
+    measured = _records(rows[~rows["trains"]])
+    for row in measured:
+        short, line_style = limits[row["contender"]]
         middle = row["median"] * MILLISECONDS
         axes.axvline(
-            middle,
-            color="0.2",
-            linewidth=1.4,
-            linestyle=line_style,
-            label=f"{row['contender']} {_figure(middle)}",
+            middle, color="0.2", linewidth=1.4, linestyle=line_style, label=f"{short} {_figure(middle)}"
         )
     axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) + LEGEND_ROWS - 0.4, -0.6))
     axes.grid(False, axis="y")
     axes.set_xlim(0.0, axes.get_xlim()[1] * 1.08)
-    if len(limits):
-        axes.legend(loc="lower right", fontsize=8.0, borderaxespad=0.1, ncols=len(limits))
+    if measured:
+        axes.legend(
+            loc="lower right",
+            fontsize=7.5,
+            borderaxespad=0.1,
+            handlelength=1.8,
+            handletextpad=0.4,
+            columnspacing=1.0,
+            ncols=len(measured),
+        )
 
 
 def _records(rows: pandas.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
-def _say_bars(results: Benchmark, rows: pandas.DataFrame, machine: str) -> str:
+def _say_bars(results: Benchmark, rows: pandas.DataFrame, machine: str, over: float | None) -> str:
     said = []
     for row in _records(rows):
         text = f"{row['contender']} {_figure(row['median'] * MILLISECONDS)} ms"
-        if row["contender"] != results.reference and not pandas.isna(row["ratio"]):
+        if row["contender"] == results.reference:
+            text += "" if over is None else f" ({over:.2f} times its {results.bare_products})"
+        elif not pandas.isna(row["ratio"]):
             text += f" ({row['ratio']:.2f} times {results.reference})"
         said.append(text)
     return f"{machine}: {', '.join(said)}."

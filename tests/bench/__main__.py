@@ -43,7 +43,7 @@ def _asked(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         allow_abbrev=False,
-        description="Times a training step of cllm_lab, PyTorch, JAX and the bare matrix products.",
+        description="Times a training step of cllm_lab, PyTorch and JAX, and the bare matrix products of a step.",
     )
     parser.add_argument(
         "--quick",
@@ -82,7 +82,11 @@ def tables(results: Benchmark) -> list[str]:
     for machine, threads in steps[["machine", "threads"]].drop_duplicates().itertuples(index=False):
         rows = steps[(steps["machine"] == machine) & (steps["threads"] == threads)]
         shown = _milliseconds(rows)[["contender", *TIMES, "repetitions", "ratio", "MB", "start_seconds"]]
-        parts.append(f"{machine}, {said(threads)}\n{_text(shown)}")
+        lines = [f"{machine}, {said(threads)}", _text(shown)]
+        over = results.over_products(threads).get(machine)
+        if over is not None:
+            lines.append(f"{results.reference} takes {over:.2f} times its {results.bare_products}")
+        parts.append("\n".join(lines))
     for title, frame, columns in (
         ("The step taken apart", results.phases, ["machine", "contender", "phase", *TIMES]),
         ("Beside a busy process", results.busy, ["machine", "contender", "state", *TIMES, "slowdown"]),

@@ -12,7 +12,7 @@ from tests.bench.machines import Machine
 
 
 class OurStep:
-    """One training step of the fast parts."""
+    """One training step of the compiled pass."""
 
     def __init__(self, machine: Machine, threads: int) -> None:
         corpus = ConstantLanguage(machine.vocab_size)
@@ -24,11 +24,10 @@ class OurStep:
         """One clipped update on the next batch; its loss in nats."""
         return self._trainer.step(*next(self._batches)).loss
 
-    # The step taken apart, for machines that train through their parts: the compiled pass is one call. These lines
-    # follow the trainer's own and reach into it.
+    # The step taken apart. These lines follow the trainer's own and reach into it.
 
     def forward(self) -> None:
-        """The loss of the next batch."""
+        """The loss of the next batch, with which the compiled pass goes the way forward."""
         tokens, targets = next(self._batches)
         self._pass = self._trainer._pass(tokens.shape)
         self._pass.forward(tokens)

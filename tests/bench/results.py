@@ -14,7 +14,7 @@ from typing import Any
 
 from cllm_lab.files import replacing
 from tests.bench.measure import Bench, Plan
-from tests.bench.workers import OURS, all_threads
+from tests.bench.workers import OURS, PRODUCTS, all_threads
 
 PACKAGES = ("cllm_lab", "numpy", "numba", "scipy", "threadpoolctl", "torch", "jax", "jaxlib", "mkl")
 # Figures that document 003 gives for one batch of its machine, seconds from and to: quoted, not measured.
@@ -32,6 +32,7 @@ def results_of(bench: Bench, plan: Plan) -> dict[str, Any]:
         "machine": this_machine(),
         "versions": versions(PACKAGES),
         "reference": OURS,
+        "bare_products": PRODUCTS,
         "threads": list(plan.threads),
         "turns": {"headline": asdict(plan.turns), "curves": asdict(plan.curve_turns)},
         "headline": [machine.name for machine in plan.headline],

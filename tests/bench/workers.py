@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from cllm_lab.model.parts.products import VARIABLE as BLAS_VARIABLE
 from cllm_lab.model.parts.threads import ENVIRONMENT
 from tests.bench.machines import Machine
 
@@ -58,25 +57,27 @@ class Entry:
     blas: str | None = None
 
 
-_TORCH, _JAX, _OURS, _PRODUCTS = (
-    f"tests.bench.{name}" for name in ("torch_peer", "jax_peer", "ours", "products")
+_TORCH, _JAX, _OURS, _OUR_PRODUCTS, _OPENBLAS, _MKL = (
+    f"tests.bench.{name}"
+    for name in ("torch_peer", "jax_peer", "ours", "our_products", "products", "mkl_products")
 )
 # As a notebook's kernel is started.
-_NUMPY: dict[str, Any] = {"environment": {BLAS_VARIABLE: "numpy", **ENVIRONMENT}}
-_MKL: dict[str, Any] = {"environment": {BLAS_VARIABLE: "mkl", **ENVIRONMENT}, "blas": "mkl"}
+_OF_A_KERNEL: dict[str, Any] = {"environment": ENVIRONMENT}
 
 OURS = "cllm_lab"
 EAGER = "PyTorch eager"
 JITTED = "JAX jitted"
 PRODUCTS = "bare products"
+OPENBLAS_PRODUCTS, MKL_PRODUCTS = f"{PRODUCTS} of OpenBLAS", f"{PRODUCTS} of MKL"
 CONTENDERS: dict[str, Entry] = {
-    OURS: Entry(_OURS, "OurStep", **_NUMPY),
-    f"{OURS} + MKL": Entry(_OURS, "OurStep", **_MKL),
+    OURS: Entry(_OURS, "OurStep", **_OF_A_KERNEL),
     EAGER: Entry(_TORCH, "TorchPeer", {"compiled": False}),
     "PyTorch compiled": Entry(_TORCH, "TorchPeer", {"compiled": True}),
     JITTED: Entry(_JAX, "JaxPeer"),
-    PRODUCTS: Entry(_PRODUCTS, "Products", trains=False, **_NUMPY),
-    f"{PRODUCTS} + MKL": Entry(_PRODUCTS, "Products", trains=False, **_MKL),
+    # By our own kernels; the libraries' are there to see how far those can go.
+    PRODUCTS: Entry(_OUR_PRODUCTS, "OurProducts", trains=False, **_OF_A_KERNEL),
+    OPENBLAS_PRODUCTS: Entry(_OPENBLAS, "LibraryProducts", trains=False, blas="openblas", **_OF_A_KERNEL),
+    MKL_PRODUCTS: Entry(_MKL, "MklProducts", trains=False, blas="mkl", **_OF_A_KERNEL),
 }
 
 
@@ -129,7 +130,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(entry, machine, threads, theirs), daemon=True)
-        with environment({BLAS_VARIABLE: None, **thread_variables(threads), **entry.environment}):
+        with environment({**thread_variables(threads), **entry.environment}):
             self._process.start()
         theirs.close()
         self.facts: dict[str, Any] = self._receive()

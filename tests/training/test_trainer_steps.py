@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 
 import cllm_lab as lab
 from cllm_lab.model.compiled_pass import CompiledPass
+from cllm_lab.model.parts.threads import PIECE
 from cllm_lab.model.transformer import Pass
 from tests.training.machines import Fault, a_batch, bits, make_model, make_trainer
 
@@ -18,8 +19,9 @@ WIDE = {"d_model": 128, "n_heads": 4, "n_layers": 2, "vocab_size": 611, "context
 # By what makes the machine's step take another path.
 PATHS = {
     "compiled": ({}, (4, 32)),
+    "large compiled": ({"vocab_size": 12_000}, (4, 32)),
     "parts": ({"norm": "post"}, (4, 32)),
-    "large products": ({"vocab_size": 12_000}, (4, 32)),
+    "parts with large products": ({"norm": "post", "vocab_size": 12_000}, (4, 32)),
 }
 
 
@@ -57,14 +59,15 @@ def test_a_step_allocates_next_to_nothing(path):
     assert peak - start < one_activation
 
 
-def test_a_healthy_small_machine_trains_with_the_compiled_pass():
-    trainer, batch = trainer_of("compiled")
+@pytest.mark.parametrize("path", ["compiled", "large compiled"])
+def test_a_healthy_machine_of_any_size_trains_with_the_compiled_pass(path):
+    trainer, batch = trainer_of(path)
     trainer.step(*batch)
     assert type(kept_pass(trainer)) is CompiledPass
     assert len(kept_pass(trainer)._shares) == 2
 
 
-@pytest.mark.parametrize("path", ["parts", "large products"])
+@pytest.mark.parametrize("path", ["parts", "parts with large products"])
 def test_any_other_machine_trains_through_its_parts(path):
     trainer, batch = trainer_of(path)
     trainer.step(*batch)
@@ -93,6 +96,34 @@ def test_the_same_seed_gives_the_same_bits(path):
             trainer.step(*batch)
         results.append(bits(trainer))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_bit_depends_on_the_number_of_threads(path):
+    results = []
+    for n_threads in (1, 2, 3):
+        with threadpool_limits(limits=n_threads, user_api="blas"):
+            trainer, batch = trainer_of(path, clip_norm=0.1)
+            for _ in range(3):
+                trainer.step(*batch)
+        assert all(record.grad_norm > 0.1 for record in trainer.history)
+        results.append(bits(trainer))
+    assert trainer.params.flat.size > PIECE
+    assert results[1] == results[0]
+    assert results[2] == results[0]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_sizes_in_a_record_are_those_of_all_pieces(path):
+    trainer, batch = trainer_of(path, clip_norm=0.1)
+    before = trainer.params.flat.astype(np.float64)
+    gradient = trainer.gradients(*batch)[1].flat.astype(np.float64)
+    trainer.step(*batch)
+    change = trainer.params.flat - before
+    record = trainer.history[-1]
+    assert before.size > PIECE
+    assert record.grad_norm == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
+    assert record.update_ratio == pytest.approx(np.linalg.norm(change) / np.linalg.norm(before), rel=1e-5)
 
 
 @pytest.mark.parametrize("path", PATHS)

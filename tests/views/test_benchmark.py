@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,7 +20,7 @@ from cllm_lab.resources import data_path
 from cllm_lab.views.benchmark import Benchmark, benchmark_bars, benchmark_curves, benchmark_summary
 from tests.bench.machines import CURVES, HEADLINE
 from tests.bench.results import store
-from tests.bench.workers import CONTENDERS
+from tests.bench.workers import CONTENDERS, MKL_PRODUCTS, OPENBLAS_PRODUCTS
 from tests.fake_benchmark import BOOK_MILLISECONDS, BOOK_PLAN, REASON, SMALL, WIDE, book_results
 
 TRAINING = ["cllm_lab", "PyTorch eager", "JAX jitted"]
@@ -35,6 +36,18 @@ def results(stored: dict[str, Any]) -> Benchmark:
     return Benchmark.of(stored)
 
 
+@pytest.fixture(scope="module")
+def with_libraries(stored: dict[str, Any]) -> Benchmark:
+    """The same with the products of two libraries, those of MKL on the first machine alone."""
+    steps = list(stored["steps"])
+    for row in stored["steps"]:
+        if row["contender"] == "bare products":
+            steps.append({**row, "contender": OPENBLAS_PRODUCTS, "median": 1.5 * row["median"]})
+            if row["machine"] == SMALL.name:
+                steps.append({**row, "contender": MKL_PRODUCTS, "median": 0.5 * row["median"]})
+    return Benchmark.of({**stored, "steps": steps})
+
+
 class TestReader:
     def test_what_was_stored_is_read(self, stored: dict[str, Any], tmp_path: Path) -> None:
         path = tmp_path / "found.json"
@@ -46,7 +59,7 @@ class TestReader:
         assert found.curves == {
             size: tuple(m.name for m in machines) for size, machines in BOOK_PLAN.curves.items()
         }
-        assert (found.reference, found.threads) == ("cllm_lab", (1, 2))
+        assert (found.reference, found.bare_products, found.threads) == ("cllm_lab", "bare products", (1, 2))
         assert found.about["machine"] == stored["machine"]
         assert set(found.not_run["reason"]) == {REASON}
 
@@ -76,6 +89,26 @@ class TestReader:
         least = results.milliseconds(threads, "minimum")
         assert least.loc[SMALL.name, "cllm_lab"] == pytest.approx(0.9 * 2.0 / used)
 
+    def test_the_step_over_its_products_is_the_median_of_the_quotients_of_rounds(
+        self, stored: dict[str, Any]
+    ) -> None:
+        steps = []
+        for row in stored["steps"]:
+            rounds = row["round_medians"]
+            if row["contender"] == "bare products" and row["threads"] == 2:
+                # Quotients of 8, 3 and 2, of which the quotient of the medians is 2.
+                rounds = [rounds[0] * 2 / 8, rounds[1] * 2 / 3, rounds[2]]
+            steps.append({**row, "round_medians": rounds})
+        found = Benchmark.of({**stored, "steps": steps})
+        assert found.over_products(1)[[SMALL.name, WIDE.name]].tolist() == pytest.approx([2.0, 2.0])
+        over = found.over_products()
+        assert set(over.index) == {row["machine"] for row in steps}
+        assert over.tolist() == pytest.approx([3.0] * len(over))
+
+    def test_without_the_products_on_a_machine_there_is_no_quotient(self, stored: dict[str, Any]) -> None:
+        steps = [r for r in stored["steps"] if (r["machine"], r["contender"]) != (WIDE.name, "bare products")]
+        assert list(Benchmark.of({**stored, "steps": steps}).over_products(1).index) == [SMALL.name]
+
     def test_a_contender_that_was_not_run_on_a_machine_leaves_a_gap(self, stored: dict[str, Any]) -> None:
         steps = [r for r in stored["steps"] if (r["machine"], r["contender"]) != (WIDE.name, "JAX jitted")]
         found = Benchmark.of({**stored, "steps": steps})
@@ -84,7 +117,8 @@ class TestReader:
         assert "JAX jitted" not in benchmark_bars(found).words.splitlines()[2]
 
     def test_threads_that_were_not_measured_are_refused(self, results: Benchmark) -> None:
-        for ask in (results.milliseconds, results.ratios, lambda threads: benchmark_bars(results, threads)):
+        bars = partial(benchmark_bars, results)
+        for ask in (results.milliseconds, results.ratios, results.over_products, bars):
             with pytest.raises(ValueError, match="nothing was measured with threads=7; there is 1 and 2"):
                 ask(7)
 
@@ -96,22 +130,26 @@ class TestSummary:
         assert [row.split(" | ")[:2] for row in rows] == [
             [f"| {machine.name}", threads] for machine in (SMALL, WIDE) for threads in ("1", "2")
         ]
-        assert rows[0].endswith(" | 2.4 |  | 3.6 (PyTorch eager) | 1.50 |  | 1.2 |")
+        assert heading.endswith("| ratio | step over products | bare products |")
+        assert rows[0].endswith(" | 2.4 | 3.6 (PyTorch eager) | 1.50 | 2.00 | 1.2 |")
 
-    def test_the_fastest_other_is_by_ratio_and_mkl_has_a_ratio_of_its_own(
-        self, stored: dict[str, Any]
-    ) -> None:
-        steps = []
-        for row in stored["steps"]:
-            steps.append(row)
-            if row["contender"] == "cllm_lab":
-                half = {
-                    name: [value / 2 for value in row[name]] if name == "round_medians" else row[name] / 2
-                    for name in ("median", "round_medians")
-                }
-                steps.append({**row, **half, "contender": "cllm_lab + MKL", "ratio": 0.5})
+    def test_the_fastest_other_is_by_ratio(self, stored: dict[str, Any]) -> None:
+        steps = [{**r, "ratio": 1.25} if r["contender"] == "JAX jitted" else r for r in stored["steps"]]
         row = benchmark_summary(Benchmark.of({**stored, "steps": steps})).splitlines()[2]
-        assert row.endswith(" | 2.4 | 1.2 | 3.6 (PyTorch eager) | 1.50 | 3.00 | 1.2 |")
+        assert row.endswith(" | 2.4 | 4.8 (JAX jitted) | 1.25 | 2.00 | 1.2 |")
+
+    def test_the_products_of_libraries_have_columns_of_their_own_and_gaps(
+        self, with_libraries: Benchmark
+    ) -> None:
+        heading, _, *rows = benchmark_summary(with_libraries).splitlines()
+        assert heading.endswith(f"| bare products | {OPENBLAS_PRODUCTS} | {MKL_PRODUCTS} |")
+        assert rows[0].endswith(" | 2.00 | 1.2 | 1.8 | 0.6 |")
+        assert rows[2].endswith(" | 2.00 | 2.4 | 3.6 |  |")
+
+    def test_results_that_name_no_products_of_ours_have_no_quotient(self, stored: dict[str, Any]) -> None:
+        unnamed = {name: value for name, value in stored.items() if name != "bare_products"}
+        row = benchmark_summary(Benchmark.of(unnamed)).splitlines()[2]
+        assert row.endswith(" | 2.4 | 3.6 (PyTorch eager) | 1.50 |  | 1.2 |")
 
     def test_a_machine_that_we_did_not_run_has_no_row(self, stored: dict[str, Any]) -> None:
         steps = [r for r in stored["steps"] if (r["machine"], r["contender"]) != (WIDE.name, "cllm_lab")]
@@ -133,6 +171,22 @@ class TestBars:
             written = [text.get_text() for text in axes.texts]
             assert [float(text) for text in written] == pytest.approx(list(expected[TRAINING]), rel=5e-3)
 
+    def test_a_limit_has_one_line_style_in_every_panel_and_a_short_name(
+        self, with_libraries: Benchmark
+    ) -> None:
+        left, right = (
+            {
+                str(line.get_label()).rpartition(" ")[0]: line
+                for line in axes.lines
+                if line.get_label()[0] != "_"
+            }
+            for axes in benchmark_bars(with_libraries, threads=1).axes
+        )
+        assert list(left) == ["bare products", "of OpenBLAS", "of MKL"]
+        assert list(right) == ["bare products", "of OpenBLAS"]
+        assert len({line.get_linestyle() for line in left.values()}) == 3
+        assert all(left[name].get_linestyle() == line.get_linestyle() for name, line in right.items())
+
     def test_whiskers_are_the_quartiles(self, results: Benchmark) -> None:
         axes = benchmark_bars(results, threads=1).axes[0]
         (row,) = results.steps[
@@ -146,9 +200,11 @@ class TestBars:
     def test_words(self, results: Benchmark) -> None:
         assert benchmark_bars(results, threads=1).words.splitlines() == [
             "Median time of a training step, 1 thread.",
-            f"{SMALL.name}: cllm_lab 2.4 ms, PyTorch eager 3.6 ms (1.50 times cllm_lab), "
+            f"{SMALL.name}: cllm_lab 2.4 ms (2.00 times its bare products), "
+            "PyTorch eager 3.6 ms (1.50 times cllm_lab), "
             "JAX jitted 4.8 ms (2.00 times cllm_lab), bare products 1.2 ms (0.50 times cllm_lab).",
-            f"{WIDE.name}: cllm_lab 4.8 ms, PyTorch eager 7.2 ms (1.50 times cllm_lab), "
+            f"{WIDE.name}: cllm_lab 4.8 ms (2.00 times its bare products), "
+            "PyTorch eager 7.2 ms (1.50 times cllm_lab), "
             "JAX jitted 9.6 ms (2.00 times cllm_lab), bare products 2.4 ms (0.50 times cllm_lab).",
         ]
         assert benchmark_bars(results).words.startswith("Median time of a training step, 2 threads.")

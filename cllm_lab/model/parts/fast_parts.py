@@ -1,8 +1,8 @@
 """The fast parts: the same mathematics as `reference`, with results written into kept buffers.
 
-Products go through BLAS (`np.matmul` with ``out=``), exponentials and tanh through NumPy's vector loops, and
-what is left through the compiled kernels. A part here gives what its twin in `reference` gives, up to
-rounding; formulas and sources stand there. B batch, T positions, C d_model, H heads, D d_head, F d_ff, V vocabulary.
+Large products are made by `products`, small ones by NumPy's BLAS, exponentials and tanh by NumPy's vector loops, and
+what is left by the compiled kernels. A part here gives what its twin in `reference` gives, up to rounding; formulas and
+sources stand there. B batch, T positions, C d_model, H heads, D d_head, F d_ff, V vocabulary.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cllm_lab.model.parts import reference_parts as reference
 from cllm_lab.model.parts.lattice_parts import LATTICE_PARTS
 from cllm_lab.model.parts.products import product
 from cllm_lab.model.parts.table import Part, table
-from cllm_lab.model.parts.threads import product_threads
+from cllm_lab.model.parts.threads import library_threads
 
 
 def _rows(x: Array) -> Array:
@@ -29,13 +29,13 @@ def _rows(x: Array) -> Array:
 
 def transformer_forward(tokens: Array, site: Site) -> Array:
     """The wiring that both tables share, its products on as many threads as their size is worth."""
-    with product_threads(site.run.config, tokens.size):
+    with library_threads(site.run.config, tokens.size, site.run.dtype):
         return wiring.transformer_forward(tokens, site)
 
 
 def transformer_backward(dlogits: Array | None, dfinal_hidden: Array | None, site: Site) -> None:
     """The same path backwards."""
-    with product_threads(site.run.config, site.run.tokens.size):
+    with library_threads(site.run.config, site.run.tokens.size, site.run.dtype):
         wiring.transformer_backward(dlogits, dfinal_hidden, site)
 
 

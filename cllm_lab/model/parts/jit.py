@@ -234,3 +234,10 @@ def compiled_callee(function: Callable) -> Callable:
     them ran, and so the last bits, would depend on what the process had loaded first.
     """
     return compiled(function, forceinline=True)
+
+
+def machine_code(function: Any, arguments: tuple) -> int:
+    """The address at which C code may call a compiled function for these argument types; it is compiled for them."""
+    function.compile(arguments)
+    result = function.overloads[arguments]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))

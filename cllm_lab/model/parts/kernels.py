@@ -21,19 +21,21 @@ def layer_norm(x, gamma, beta, epsilon, normalised, rstd, y):
     rows, columns = x.shape
     scale = x.dtype.type(1.0 / columns)
     for r in range(rows):
+        of_x, n, of_y = x[r], normalised[r], y[r]
         total = x.dtype.type(0.0)
         for c in range(columns):
-            total += x[r, c]
+            total += of_x[c]
         mean = total * scale
         total = x.dtype.type(0.0)
         for c in range(columns):
-            total += (x[r, c] - mean) * (x[r, c] - mean)
+            total += (of_x[c] - mean) * (of_x[c] - mean)
         inverse = x.dtype.type(1.0 / math.sqrt(total * scale + epsilon))
         rstd[r] = inverse
+        # One array written in each loop: with more, the compiler cannot tell that they lie apart.
         for c in range(columns):
-            n = (x[r, c] - mean) * inverse
-            normalised[r, c] = n
-            y[r, c] = gamma[c] * n + beta[c]
+            n[c] = (of_x[c] - mean) * inverse
+        for c in range(columns):
+            of_y[c] = gamma[c] * n[c] + beta[c]
 
 
 @compiled_callee
@@ -54,7 +56,9 @@ def layer_norm_gradient(dy, normalised, rstd, gamma, dx, dgamma, dbeta):
         mean_dn_n = sum_dn_n * scale
         for c in range(columns):
             dgamma[c] += dy[r, c] * normalised[r, c]
+        for c in range(columns):
             dbeta[c] += dy[r, c]
+        for c in range(columns):
             dx[r, c] = rstd[r] * (dy[r, c] * gamma[c] - mean_dn - normalised[r, c] * mean_dn_n)
 
 

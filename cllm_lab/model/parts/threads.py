@@ -1,9 +1,10 @@
 """Which threads work: decided here and nowhere else.
 
-A step uses the processor's cores in one of two ways. The batch of a machine with small matrices is cut into shares, one
-for each thread, and every product is made by the thread that needs it: threads that wait for each other within a
-product of microseconds lose more than they gain, and where another process holds a core they wait for that process.
-Products with large matrices are made one after the other, each by all threads of the linear algebra library.
+Work is shared out in pieces of which each is made by one thread from end to end: the sequences of a batch, the rows of
+the weights, stretches of the parameters, or, where the parts make a large product, its columns. The linear algebra
+library makes its small products on the thread that asks for them: threads that wait for each other within a product of
+microseconds lose more than they gain, and where another process holds a core they wait for that process. Only large
+products in float64, and those of the reference parts, are made by as many as it likes.
 
 How many threads there are is the library's own number, so OMP_NUM_THREADS and threadpoolctl's limits hold.
 """
@@ -13,29 +14,31 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import lru_cache, partial
 from itertools import pairwise
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from cllm_lab.model.config import ModelConfig
-from cllm_lab.model.parts.products import load_library
 
-# What a process should start with that trains large machines. The threads of the linear algebra libraries wait for
-# the next product by spinning, by default for 0.03 and 0.2 seconds; the optimizer, which comes after the last
-# product, then has to share the second core. 2^20 cycles and a millisecond are enough between two products.
+# What a process should start with in which a linear algebra library makes large products. Its threads wait for the
+# next one by spinning, by default for 0.03 seconds (OpenBLAS) and 0.2 (MKL); the optimizer, which comes after the last,
+# then has to share its cores with them. 2^20 cycles and a millisecond are enough between two products.
 ENVIRONMENT = {"OPENBLAS_THREAD_TIMEOUT": "20", "KMP_BLOCKTIME": "1"}
 
 # Multiply-adds of one product; about a millisecond on one core.
 SMALL_PRODUCT = 50_000_000
-# Numbers that a pass of an optimizer takes about a millisecond for.
-LARGE_ARRAY = 500_000
+# Numbers that an optimizer takes about half a millisecond for. 19 million make 73 pieces of that many: up to eight
+# threads then have at most a tenth more work than if they shared it evenly.
+PIECE = 1 << 18
 # Seconds after which a helping thread that nobody needs ends.
 IDLE_SECONDS = 0.5
+SECONDS_BETWEEN_LOOKS = 0.001
 
 T = TypeVar("T")
 
@@ -46,21 +49,24 @@ _idle: list[_Helper] = []
 
 
 def available_threads() -> int:
-    """How many threads a step may use: what the linear algebra libraries were given."""
+    """How many threads a step may use: what the linear algebra libraries were given.
+
+    The number of processors where NumPy's library is one that cannot be asked, as Apple's Accelerate.
+    """
     libraries = _libraries()
     with _lock:
         counts = _counts if _inside else [library.get_num_threads() for library in libraries]
-        return max(counts, default=1)
+        return max(counts, default=os.cpu_count() or 1)
 
 
 @contextmanager
-def product_threads(config: ModelConfig, n_tokens: int) -> Iterator[None]:
-    """A context in which a step of ``n_tokens`` uses one thread if all its products are small, else all there are.
+def library_threads(config: ModelConfig, n_tokens: int, dtype: np.dtype) -> Iterator[None]:
+    """A context in which the linear algebra library uses all its threads if it makes large products, else one.
 
-    The count is the process's own. Where several Python threads train at once, the first that enters lowers it and
-    the last that leaves puts it back.
+    In float32 it makes none: `products` does. The count is the process's own. Where several Python threads train at
+    once, the first that enters lowers it and the last that leaves puts it back.
     """
-    if largest_product(config, n_tokens) > SMALL_PRODUCT:
+    if dtype == np.float64 and largest_product(config, n_tokens) > SMALL_PRODUCT:
         yield
         return
     with one_product_thread():
@@ -77,48 +83,51 @@ def one_product_thread() -> Iterator[None]:
         _leave()
 
 
-def largest_matrix(config: ModelConfig) -> int:
-    """Entries of the largest weight matrix: C max(V, F, 3 C)."""
-    return config.d_model * max(config.vocab_size, config.width_ff, 3 * config.d_model)
-
-
 def largest_product(config: ModelConfig, n_tokens: int) -> int:
-    """Multiply-adds of the largest matrix product of a step: B T C max(V, F, 3 C)."""
-    return n_tokens * largest_matrix(config)
+    """Multiply-adds of the largest product of a step with a weight matrix: B T C max(V, F, 3 C)."""
+    return n_tokens * config.d_model * max(config.vocab_size, config.width_ff, 3 * config.d_model)
 
 
 def in_pieces(work: Callable[[slice], T], stretch: slice) -> list[T]:
-    """``work`` on a stretch of a flat array: at once, or cut for the threads that there are where it is long.
+    """The results of ``work`` on the pieces of a stretch of a flat array, in their order.
 
-    The results in the order of the pieces.
+    A piece is `PIECE` numbers long, the last as long as what is left. The threads that there are each take neighbouring
+    pieces, about as many as the others: what comes out is the same, to the bit, for any number of threads.
     """
-    size = stretch.stop - stretch.start
-    if size < LARGE_ARRAY:
+    if stretch.stop - stretch.start <= PIECE:
         return [work(stretch)]
-    count = available_threads()
-    bounds = [stretch.start + size * i // count for i in range(count + 1)]
-    return run_together([partial(work, slice(first, last)) for first, last in pairwise(bounds)])
+    starts = range(stretch.start, stretch.stop, PIECE)
+    pieces = [slice(start, min(start + PIECE, stretch.stop)) for start in starts]
+    count = min(available_threads(), len(pieces))
+    bounds = [len(pieces) * i // count for i in range(count + 1)]
+
+    def run(first: int, last: int) -> list[T]:
+        return [work(piece) for piece in pieces[first:last]]
+
+    runs = run_together([partial(run, first, last) for first, last in pairwise(bounds)])
+    return [result for results in runs for result in results]
 
 
-def run_together(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+def run_together(jobs: Sequence[Callable[[], T]]) -> list[T]:
     """Runs all jobs at the same time, the first on the calling thread; their results in order.
 
     Helping threads are kept for the next call and end by themselves when it does not come. If jobs raise, the others
-    are waited for and the first exception is raised.
+    are waited for and the first exception is raised. A Ctrl-C is raised once no job runs any more, since they may write
+    into the caller's arrays; jobs that had not begun never do. Only one more Ctrl-C may be raised before that.
     """
-    helpers = [_borrow() for _ in jobs[1:]]
-    for helper, job in zip(helpers, jobs[1:], strict=True):
-        # With the caller's context: NumPy keeps there what it does about an overflow.
-        helper.jobs.put(partial(copy_context().run, job))
-    results = [_attempt(jobs[0])]
-    for helper in helpers:
-        results.append(helper.results.get())
-        with _lock:
-            _idle.append(helper)
-    for _, error in results:
-        if error is not None:
-            raise error
-    return [value for value, _ in results]
+    tasks = [_Task(job) for job in jobs[1:]]
+    try:
+        for task in tasks:
+            _hand_over(task)
+        outcomes = [_attempt(jobs[0]), *[task.wait() for task in tasks]]
+    except BaseException:
+        for task in tasks:
+            task.withdraw()
+        raise
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return [outcome.value for outcome in outcomes]
 
 
 def dismiss_helpers() -> None:
@@ -127,17 +136,53 @@ def dismiss_helpers() -> None:
         idle = list(_idle)
         _idle.clear()
     for helper in idle:
-        helper.jobs.put(None)
+        helper.tasks.put(None)
     for helper in idle:
         helper.join()
 
 
-def _attempt(job: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+class _Outcome(NamedTuple):
+    value: Any
+    error: BaseException | None
+
+
+def _attempt(job: Callable[[], Any]) -> _Outcome:
     # Whatever a helper's job raises belongs to the caller, who raises it again.
     try:
-        return job(), None
+        return _Outcome(job(), None)
     except BaseException as error:
-        return None, error
+        return _Outcome(None, error)
+
+
+class _Task:
+    """A job on its way to a helper. Whoever takes its lock first may begin or withdraw it; nobody gives that back."""
+
+    def __init__(self, job: Callable[[], Any]) -> None:
+        # With the caller's context: NumPy keeps there what it does about an overflow.
+        self._job = partial(copy_context().run, job)
+        self._taken = threading.Lock()
+        self._outcome: _Outcome | None = None
+        self._ended: SimpleQueue[_Outcome] = SimpleQueue()
+
+    def run(self) -> None:
+        """By the helper: the job, if it was not withdrawn."""
+        if self._taken.acquire(blocking=False):
+            self._outcome = _attempt(self._job)
+
+    def report(self) -> None:
+        """By the helper: the job has ended."""
+        if self._outcome is not None:
+            self._ended.put(self._outcome)
+
+    def wait(self) -> _Outcome:
+        """By the caller, once: what came of the job."""
+        return self._ended.get()
+
+    def withdraw(self) -> None:
+        """By a caller that was interrupted: when this returns, the job has ended or never begins."""
+        # By looking again and again, since nobody can tell whether `wait` has taken the report.
+        while self._outcome is None and not self._taken.acquire(timeout=SECONDS_BETWEEN_LOOKS):
+            pass
 
 
 class _Helper(threading.Thread):
@@ -145,8 +190,7 @@ class _Helper(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="cllm_lab helper", daemon=True)
-        self.jobs: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
-        self.results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self.tasks: SimpleQueue[_Task | None] = SimpleQueue()
 
     def run(self) -> None:
         for library in _libraries():
@@ -154,26 +198,34 @@ class _Helper(threading.Thread):
                 _set_count(library, 1)
         while True:
             try:
-                job = self.jobs.get(timeout=IDLE_SECONDS)
+                task = self.tasks.get(timeout=IDLE_SECONDS)
             except Empty:
                 with _lock:
-                    if self not in _idle:  # borrowed: the job is on its way
+                    if not self.tasks.empty():  # given just now
                         continue
-                    _idle.remove(self)
+                    if self in _idle:
+                        _idle.remove(self)
                 return
-            if job is None:  # dismissed
+            if task is None:  # dismissed
                 return
-            self.results.put(_attempt(job))
-            del job
+            task.run()
+            # Before the caller knows that the job has ended, so that its next one finds this thread.
+            with _lock:
+                _idle.append(self)
+            task.report()
+            del task
 
 
-def _borrow() -> _Helper:
+def _hand_over(task: _Task) -> None:
+    """Gives a task to a helper that has nothing to do, or to a new one."""
+    # In one stretch under the lock: a helper with no task that is not in `_idle` has been forgotten, and ends.
     with _lock:
         if _idle:
-            return _idle.pop()
+            _idle.pop().tasks.put(task)
+            return
     helper = _Helper()
+    helper.tasks.put(task)
     helper.start()
-    return helper
 
 
 # The threads of a process do not exist in its forked child.
@@ -208,8 +260,4 @@ def _set_count(library: Any, count: int) -> None:
 @lru_cache(maxsize=1)
 def _libraries() -> tuple[Any, ...]:
     """The linear algebra libraries of the process."""
-    # What compiled and large products use must be there before it can be found.
-    load_library()
-    with suppress(ImportError):
-        import scipy.linalg.cython_blas  # noqa: F401
     return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)

@@ -1,6 +1,8 @@
-"""How many threads a step's products use."""
+"""Which threads work, what they make of it, and what becomes of them."""
 
+import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -13,16 +15,17 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import cllm_lab as lab
+from cllm_lab.model.parts import threads
 from cllm_lab.model.parts.threads import (
     IDLE_SECONDS,
-    LARGE_ARRAY,
+    PIECE,
     SMALL_PRODUCT,
     available_threads,
     dismiss_helpers,
     in_pieces,
     largest_product,
+    library_threads,
     one_product_thread,
-    product_threads,
     run_together,
 )
 
@@ -31,7 +34,7 @@ LARGE = lab.ModelConfig(vocab_size=10_000, d_model=512)
 
 
 def threads_of_blas() -> int:
-    # SciPy brings a library of its own, for compiled products.
+    # Another test may have loaded SciPy, which brings a library of its own.
     return min(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
 
 
@@ -41,21 +44,30 @@ def two_threads():
         yield
 
 
-@pytest.mark.parametrize(("config", "inside"), [(SMALL, 1), (LARGE, 2)])
-def test_small_products_use_one_thread_and_large_ones_all(config, inside) -> None:
-    with product_threads(config, 128):
+# Threads of the library in a step of 128 tokens: its large products are those in float64.
+STEPS = pytest.mark.parametrize(
+    ("config", "dtype", "inside"),
+    [(SMALL, "float32", 1), (LARGE, "float32", 1), (SMALL, "float64", 1), (LARGE, "float64", 2)],
+)
+
+
+@STEPS
+def test_the_library_makes_small_products_with_one_thread_and_large_ones_with_all(
+    config, dtype, inside
+) -> None:
+    with library_threads(config, 128, np.dtype(dtype)):
         assert threads_of_blas() == inside
     assert threads_of_blas() == 2
 
 
 def test_the_count_is_put_back_after_an_error() -> None:
-    with pytest.raises(KeyError), product_threads(SMALL, 128):
+    with pytest.raises(KeyError), library_threads(SMALL, 128, np.dtype("float32")):
         raise KeyError
     assert threads_of_blas() == 2
 
 
 def test_interleaved_steps_put_the_count_back_when_the_last_has_left() -> None:
-    first, second = product_threads(SMALL, 128), product_threads(SMALL, 128)
+    first, second = (library_threads(SMALL, 128, np.dtype("float32")) for _ in range(2))
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -72,10 +84,10 @@ def test_the_largest_product_is_that_of_the_widest_matrix() -> None:
     assert largest_product(SMALL, 128) < SMALL_PRODUCT < largest_product(LARGE, 128)
 
 
-def seen_by_qkv(config):
-    """Threads of the products that a part sees, forward and backward."""
+def seen_by_qkv(config, dtype):
+    """The library's threads that a part sees, forward and backward."""
     seen = []
-    model = lab.Transformer(replace(config, n_layers=1))
+    model = lab.Transformer(replace(config, n_layers=1), dtype=dtype)
     qkv = model.parts.qkv
 
     def forward(x, site):
@@ -92,9 +104,17 @@ def seen_by_qkv(config):
     return seen
 
 
-@pytest.mark.parametrize(("config", "inside"), [(SMALL, 1), (LARGE, 2)])
-def test_both_directions_of_a_step_keep_to_it(config, inside) -> None:
-    assert seen_by_qkv(config) == [inside, inside]
+@STEPS
+def test_both_directions_of_a_step_keep_to_it(config, dtype, inside) -> None:
+    assert seen_by_qkv(config, dtype) == [inside, inside]
+
+
+def test_where_no_library_can_be_asked_there_are_as_many_threads_as_processors(monkeypatch) -> None:
+    monkeypatch.setattr("cllm_lab.model.parts.threads._libraries", lambda: ())
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert available_threads() == 7
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert available_threads() == 1
 
 
 def test_the_available_threads_are_those_that_were_given_also_within_a_step() -> None:
@@ -124,11 +144,12 @@ def test_jobs_run_at_the_same_time_and_their_results_come_in_order() -> None:
     assert len(set(threads)) == 3
 
 
-def test_a_job_that_fails_is_raised_when_all_have_ended() -> None:
+@pytest.mark.parametrize("kind", [KeyError, SystemExit])
+def test_a_job_that_fails_is_raised_when_all_have_ended(kind) -> None:
     ended = threading.Event()
 
     def fails():
-        raise KeyError("first")
+        raise kind("first")
 
     def lasts():
         time.sleep(0.05)
@@ -136,7 +157,7 @@ def test_a_job_that_fails_is_raised_when_all_have_ended() -> None:
 
     for jobs in ([fails, lasts], [lasts, fails]):
         ended.clear()
-        with pytest.raises(KeyError, match="first"):
+        with pytest.raises(kind, match="first"):
             run_together(jobs)
         assert ended.is_set()
     assert run_together([lambda: 1, lambda: 2]) == [1, 2]
@@ -174,6 +195,16 @@ def test_helpers_that_rest_can_be_dismissed_at_once_and_others_come_when_they_ar
     assert helpers() == []
 
 
+def test_a_dismissed_helper_does_not_wait_for_its_time_to_end(monkeypatch) -> None:
+    dismiss_helpers()
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 20.0)
+    run_together([int, int])
+    dismissing = threading.Thread(target=dismiss_helpers, daemon=True)
+    dismissing.start()
+    dismissing.join(timeout=10)
+    assert not dismissing.is_alive()
+
+
 def test_a_helper_that_works_is_not_dismissed() -> None:
     working, released = threading.Event(), threading.Event()
 
@@ -196,6 +227,24 @@ def test_a_helper_that_works_is_not_dismissed() -> None:
     assert helpers() == []
 
 
+def test_a_helper_that_is_about_to_end_still_does_a_job_that_it_was_given(monkeypatch) -> None:
+    class SlowList(list):
+        def pop(self, *arguments):
+            time.sleep(2 * IDLE_SECONDS)  # the helper's time is over when it gets its job
+            return super().pop(*arguments)
+
+    dismiss_helpers()
+    monkeypatch.setattr(threads, "_idle", SlowList())
+    results: list[list[int]] = []
+    caller = threading.Thread(
+        target=lambda: results.extend(run_together([int, lambda: 7]) for _ in range(2)), daemon=True
+    )
+    caller.start()
+    caller.join(timeout=30)
+    assert results == [[0, 7], [0, 7]]
+    dismiss_helpers()
+
+
 def test_several_python_threads_can_run_jobs_at_once() -> None:
     results: dict[int, list] = {}
 
@@ -208,6 +257,118 @@ def test_several_python_threads_can_run_jobs_at_once() -> None:
     for thread in callers:
         thread.join(timeout=30)
     assert results == {number: [[number, -number]] * 200 for number in range(4)}
+
+
+# Ctrl-C.
+
+
+def nobody_stays():
+    """Whether every helper ends that has nothing to do."""
+    deadline = time.monotonic() + 20 * IDLE_SECONDS
+    while helpers() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return helpers() == []
+
+
+def interrupt_main_thread():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+class Recorded:
+    """A job that takes a little time and says when it began and ended."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = 0
+
+    def __call__(self) -> None:
+        self.began += 1
+        time.sleep(0.002)
+        self.ended += 1
+
+
+def interrupted_at(number, jobs):
+    """Runs jobs and comes with a Ctrl-C as soon as `threads` has made so many calls; whether it was raised.
+
+    The interpreter looks for signals where a function begins and where a call of a built-in one has returned.
+    """
+    left = number
+
+    def count(frame, event, argument):
+        nonlocal left
+        if event in ("call", "c_return") and frame.f_code.co_filename == threads.__file__:
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+    sys.setprofile(count)
+    try:
+        run_together(jobs)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_a_ctrl_c_at_any_point_leaves_no_job_running_and_no_helper_behind() -> None:
+    for number in itertools.count(1):
+        jobs = [Recorded() for _ in range(3)]
+        interrupted = interrupted_at(number, jobs)
+        then = [(job.began, job.ended) for job in jobs]
+        assert all(began == ended for began, ended in then), number
+        assert run_together([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
+        assert [(job.began, job.ended) for job in jobs] == then, number
+        if not interrupted:
+            assert then == [(1, 1)] * 3
+            break
+    assert number > 10
+    assert nobody_stays()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="the platform cannot signal one thread")
+def test_a_ctrl_c_while_a_helper_works_is_raised_when_it_has_ended() -> None:
+    ended = []
+
+    def work():
+        interrupt_main_thread()
+        time.sleep(0.05)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_together([int, work])
+    assert ended == [True]
+    assert run_together([int, lambda: 7]) == [0, 7]
+    assert nobody_stays()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="the platform cannot signal one thread")
+def test_one_more_ctrl_c_is_raised_at_once(monkeypatch) -> None:
+    begun, waiting, released, ended = (threading.Event() for _ in range(4))
+    withdraw = threads._Task.withdraw
+
+    def first_press(task):
+        raise KeyboardInterrupt
+
+    def watched(task):
+        waiting.set()
+        withdraw(task)
+
+    def work():
+        begun.set()
+        waiting.wait(30)
+        interrupt_main_thread()
+        released.wait(10)
+        ended.set()
+
+    monkeypatch.setattr(threads._Task, "wait", first_press)
+    monkeypatch.setattr(threads._Task, "withdraw", watched)
+    with pytest.raises(KeyboardInterrupt):
+        run_together([partial(begun.wait, 30), work])
+    assert not ended.is_set()
+    monkeypatch.undo()
+    assert run_together([int, lambda: 7]) == [0, 7]
+    released.set()
+    assert nobody_stays()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no fork")
@@ -224,10 +385,45 @@ def test_a_forked_child_makes_threads_of_its_own() -> None:
     assert finished.stdout.strip() == "7", finished.stderr
 
 
-def test_a_long_array_is_cut_for_the_threads_and_a_short_one_is_not() -> None:
-    assert in_pieces(lambda piece: piece, slice(5, 5 + LARGE_ARRAY - 1)) == [slice(5, 4 + LARGE_ARRAY)]
-    middle = 5 + LARGE_ARRAY // 2
-    assert in_pieces(lambda piece: piece, slice(5, 5 + LARGE_ARRAY)) == [
-        slice(5, middle),
-        slice(middle, 5 + LARGE_ARRAY),
+# Stretches of an array.
+
+
+def test_a_short_array_is_one_piece_on_the_calling_thread() -> None:
+    def work(piece):
+        return piece, threading.get_ident()
+
+    for size in (0, 1, PIECE):
+        assert in_pieces(work, slice(5, 5 + size)) == [(slice(5, 5 + size), threading.get_ident())]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 5, 8])
+def test_pieces_do_not_depend_on_the_threads_which_share_them_evenly(n_threads) -> None:
+    meeting, mine = threading.Barrier(min(n_threads, 6), timeout=30), threading.local()
+
+    def work(piece):
+        if not hasattr(mine, "met"):
+            mine.met = meeting.wait()
+        return piece, threading.get_ident()
+
+    with threadpool_limits(limits=n_threads, user_api="blas"):
+        results = in_pieces(work, slice(5, 5 + 5 * PIECE + 1))
+    assert [piece for piece, _ in results] == [
+        *(slice(5 + n * PIECE, 5 + (n + 1) * PIECE) for n in range(5)),
+        slice(5 + 5 * PIECE, 5 + 5 * PIECE + 1),
     ]
+    runs = [len(list(run)) for _, run in itertools.groupby(thread for _, thread in results)]
+    assert len({thread for _, thread in results}) == len(runs) == min(n_threads, 6)
+    assert max(runs) - min(runs) <= 1
+
+
+def test_one_number_more_than_a_piece_makes_two() -> None:
+    assert in_pieces(lambda piece: piece, slice(0, PIECE + 1)) == [slice(0, PIECE), slice(PIECE, PIECE + 1)]
+
+
+def test_a_piece_that_fails_is_raised() -> None:
+    def work(piece):
+        if piece.start == 2 * PIECE:
+            raise KeyError("third")
+
+    with pytest.raises(KeyError, match="third"):
+        in_pieces(work, slice(0, 4 * PIECE))
