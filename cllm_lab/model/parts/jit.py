@@ -236,6 +236,11 @@ def compiled_callee(function: Callable) -> Callable:
     return compiled(function, forceinline=True)
 
 
+def written_out(function: Callable) -> Callable:
+    """`compiled`, for what few compiled functions call: written into them, and not compiled by itself as well."""
+    return compiled(function, inline="always")
+
+
 def machine_code(function: Any, arguments: tuple) -> int:
     """The address at which C code may call a compiled function for these argument types; it is compiled for them."""
     function.compile(arguments)

@@ -22,18 +22,13 @@ import math
 
 import numpy as np
 
-from cllm_lab.model.parts.jit import compiled
+from cllm_lab.model.parts.jit import compiled, written_out
 from cllm_lab.model.parts.kernels import layer_norm
 from cllm_lab.model.parts.products import multiply, multiply_by_transpose, multiply_transpose_by
 from cllm_lab.model.parts.vector_functions import exp, tanh
 
 # Numbers that are compared side by side, in ``lanes``: a single running maximum would not use the vector registers.
 LANES = 32
-
-
-def _part_of_a_kernel(function):
-    """For what is called in few places, and need not be compiled by itself as well."""
-    return compiled(function, inline="always")
 
 
 @compiled
@@ -170,7 +165,7 @@ def weight_gradient(x, dy, dw, products):
     multiply_transpose_by(x, dy, dw, products)
 
 
-@_part_of_a_kernel
+@written_out
 def _head(qkv, h, C, D):
     """Queries, keys and values of one head: (T, D) each, where they lie in (T, 3C)."""
     start = h * D
@@ -181,28 +176,28 @@ def _head(qkv, h, C, D):
     )
 
 
-@_part_of_a_kernel
+@written_out
 def _multiply_elements(x, y):
     for r in range(x.shape[0]):
         for c in range(x.shape[1]):
             x[r, c] *= y[r, c]
 
 
-@_part_of_a_kernel
+@written_out
 def _add_bias(x, bias):
     for r in range(x.shape[0]):
         for c in range(x.shape[1]):
             x[r, c] += bias[c]
 
 
-@_part_of_a_kernel
+@written_out
 def _add_branch(x, branch, bias):
     for r in range(x.shape[0]):
         for c in range(x.shape[1]):
             x[r, c] += branch[r, c] + bias[c]
 
 
-@_part_of_a_kernel
+@written_out
 def _causal_softmax(scores, scale, weights):
     """Row i: softmax of scale * scores over columns 0 to i, and 0 after them."""
     T = scores.shape[0]
@@ -222,7 +217,7 @@ def _causal_softmax(scores, scale, weights):
             weights[i, j] *= inverse
 
 
-@_part_of_a_kernel
+@written_out
 def _softmax_back(dscores, weights, scale):
     """dS = scale A (dA - sum(dA A)), row by row, over dA."""
     for r in range(weights.shape[0]):
@@ -233,7 +228,7 @@ def _softmax_back(dscores, weights, scale):
             dscores[r, c] = scale * (weights[r, c] * (dscores[r, c] - total))
 
 
-@_part_of_a_kernel
+@written_out
 def _tanh(hidden, bias, slope):
     """phi(h) = tanh h, over the products that ``hidden`` holds;  phi'(h) = 1 - tanh^2 h."""
     one = hidden.dtype.type(1.0)
@@ -244,7 +239,7 @@ def _tanh(hidden, bias, slope):
             slope[r, c] = one - value * value
 
 
-@_part_of_a_kernel
+@written_out
 def _gelu(hidden, bias, constants, slope):
     """phi(h) = h (1 + g) / 2, g = tanh u, u = s (h + c h^3);  phi'(h) = (1 + g + h (1 - g^2) s (1 + 3 c h^2)) / 2."""
     scale, cubic = constants
@@ -259,7 +254,7 @@ def _gelu(hidden, bias, constants, slope):
             )
 
 
-@_part_of_a_kernel
+@written_out
 def _cross_entropy(logits, targets, losses, lanes, count):
     """The losses in nats, row by row; the logits become dz = (softmax - onehot) / count."""
     scale = logits.dtype.type(1.0 / count)
@@ -278,7 +273,7 @@ def _cross_entropy(logits, targets, losses, lanes, count):
         row[targets[r]] -= scale
 
 
-@_part_of_a_kernel
+@written_out
 def _largest(row, lanes):
     """The largest number of a row; where there are NaN, any of its numbers."""
     whole = row.size // LANES * LANES

@@ -2,8 +2,9 @@
 
 A step of training multiplies few rows, the tokens of a batch, by large matrices, each of which it needs once forward
 and once back. A general library packs both operands anew for every product; here the operand whose numbers are spread
-over a vector is read as it lies, and only the other is packed into lines for `vector_tiles`, as much at a time as stays
-in the caches (Goto & van de Geijn 2008, section 4), while what the processor needs next is fetched from memory.
+over a vector is read as it lies (but for a^T b, whose a is small), and only the other is packed into lines for
+`vector_tiles`, as much at a time as stays in the caches (Goto & van de Geijn 2008, section 4), while the rows of b that
+come next are fetched from memory.
 
 Each element is one chain of multiply-adds over k; for a b^T the chain is cut every `DEPTH_TRANSPOSED`. How the rows or
 columns of a product are shared out between threads changes no bit.

@@ -18,7 +18,7 @@ from numba import types
 
 from cllm_lab.model.parameters import Array
 from cllm_lab.model.parts import product_kernels as kernels
-from cllm_lab.model.parts.jit import compiled, machine_code
+from cllm_lab.model.parts.jit import machine_code, written_out
 from cllm_lab.model.parts.threads import available_threads, run_together
 from cllm_lab.model.parts.vector_tiles import LINE, intrinsic
 
@@ -107,24 +107,19 @@ def _aligned(place: Array) -> int:
     return -(-place.ctypes.data // LINE) * LINE
 
 
-def _written_out(function):
-    """For the few instructions of a call."""
-    return compiled(function, inline="always")
-
-
-@_written_out
+@written_out
 def multiply(a, b, out, products):
     """out = a b: (m, k), (k, n), (m, n)."""
     _call(products[0], a, b, out, out.shape[0], a.shape[1], out.shape[1], products[3])
 
 
-@_written_out
+@written_out
 def multiply_by_transpose(a, b, out, products):
     """out = a b^T: (m, k), (n, k), (m, n)."""
     _call(products[1], a, b, out, out.shape[0], a.shape[1], out.shape[1], products[3])
 
 
-@_written_out
+@written_out
 def multiply_transpose_by(a, b, out, products):
     """out = a^T b: (k, m), (k, n), (m, n)."""
     _call(products[2], a, b, out, out.shape[0], a.shape[0], out.shape[1], products[3])
